@@ -1,0 +1,51 @@
+# The only entry point. Each target is one line of glue; the work is in scripts/.
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+export LINUX ACCEL APPEND SIGNOFF REVISION T ARCH
+
+.DEFAULT_GOAL := help
+.PHONY: help run test tree export check bisect mbox tools clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-8s %s\n' "$$t" "$$h"; done
+	@printf '\n%s\n' 'Variables:'
+	@printf '  %s\n' 'T=PATTERN        test: only the tests with that in their name, or of that group' \
+	  'LINUX=PATH       tree: a tarball or git tree of the base instead of the download' \
+	  'ACCEL=NAME       run, test: the accelerator of the emulator; tcg unless given' \
+	  'ARCH="NAME..."   bisect, check: the kernel flavours to compile' \
+	  'SIGNOFF="N <A>"  mbox: the person who certifies and sends the series' \
+	  'REVISION=N       mbox: the number of this posting'
+
+run: ## build everything, boot a test machine and convert pages in it with the sample VMM
+	@scripts/tools.sh tree build x86_64
+	@scripts/test.py --run
+
+test: ## run all tests; the last line is 'N passed, N failed, N skipped'
+	@scripts/tools.sh tree build x86_64 arm64 test
+	@scripts/test.py
+
+tree: ## make build/linux: a git tree with a commit for the base and one for each patch
+	@scripts/tools.sh tree
+	@scripts/series.py tree
+
+export: ## write the commits of build/linux back to patches/linux
+	@scripts/series.py export
+
+check: ## prove the series: strict apply, export is a no-op, trailers, checkpatch, no new warnings
+	@scripts/tools.sh tree build arm64 check
+	@scripts/series.py check
+	@shellcheck scripts/*.sh .ci/run
+	@scripts/commits.py warnings
+
+bisect: ## compile every patch of the series on its own
+	@scripts/tools.sh tree build arm64
+	@scripts/commits.py bisect
+
+mbox: ## write build/gmem-convert.mbox, the series as mails that b4 takes
+	@scripts/tools.sh tree mbox
+	@scripts/series.py mbox
+
+tools: ## install whatever tool is missing
+	@scripts/tools.sh all
+
+clean: ## remove what was built; work in build/linux that is not exported is kept
+	@scripts/series.py clean

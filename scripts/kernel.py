@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+"""Builds a flavour: its kernel, and the programs that run on it.
+
+usage: kernel.py FLAVOUR...
+
+A flavour is described in config/flavours. Everything goes to build/FLAVOUR/, the kernel's tree
+is only read. The kernel is rebuilt only when its tree, its configuration or the compiler changed.
+"""
+import configparser
+import hashlib
+import os
+import shlex
+import shutil
+import sys
+import time
+
+import common
+from common import BUILD, JOBS, LINUX, ROOT, Fail, Step, output, rel
+
+# The same build again gives the same bytes, and the compiler cache can tell that it does.
+ENV = dict(os.environ, LC_ALL="C", KBUILD_BUILD_TIMESTAMP="2026-01-01", KBUILD_BUILD_USER="gmem",
+           KBUILD_BUILD_HOST="gmem", CCACHE_SLOPPINESS="time_macros", CCACHE_MAXSIZE="10G")
+for _name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARCH", "CROSS_COMPILE", "T", "O", "V", "W", "C"):
+    ENV.pop(_name, None)
+
+
+class Flavour:
+    """One section of config/flavours."""
+
+    _file = None
+
+    def __init__(self, name):
+        self.name = name
+        values = {}
+        while name:
+            if not self.all().has_section(name):
+                raise Fail(f"no kernel flavour '{name}'", f"config/flavours has: {' '.join(self.all().sections())}")
+            section = dict(self.all()[name])
+            values = {**section, **values}
+            name = section.get("like")
+        self.arch, self.cross = values["arch"], values["cross"]
+        self.fragments = [ROOT / "config" / f"{f}.config" for f in values["fragments"].split()]
+        self.image = values["image"]
+        self.objects = int(values["objects"])
+        self.qemu, self.append = shlex.split(values["qemu"]), values["append"]
+        self.boots = {key[len("boot."):]: value for key, value in values.items() if key.startswith("boot.")}
+        self.dir = BUILD / self.name
+        self.kernel = self.dir / "kernel"
+        self.tests = self.dir / "selftests"
+        self.headers = self.dir / "headers"
+        self.programs = self.dir / "programs"
+
+    @classmethod
+    def all(cls):
+        if cls._file is None:
+            cls._file = configparser.ConfigParser(interpolation=None)
+            cls._file.read(ROOT / "config" / "flavours")
+        return cls._file
+
+    @classmethod
+    def machines(cls):
+        """Each machine's name, with the flavour and the boot variant that it stands for."""
+        found = {}
+        for name in cls.all().sections():
+            flavour = cls(name)
+            for boot in flavour.boots or [""]:
+                found[f"{name}-{boot}" if boot else name] = (flavour, boot)
+        return found
+
+    def compiler(self):
+        """The compiler as make and as a command of its own; with its version, to notice a change."""
+        gcc = self.cross + "gcc"
+        if not shutil.which(gcc):
+            raise Fail(f"the compiler {gcc} is missing", "run 'make tools', it installs what is missing")
+        return ("ccache " if shutil.which("ccache") else "") + gcc, output(gcc, "--version", text=True).splitlines()[0]
+
+    def make(self, src, obj):
+        return ["make", "-C", src, f"O={obj}", f"ARCH={self.arch}", f"CROSS_COMPILE={self.cross}",
+                f"CC={self.compiler()[0]}", f"-j{JOBS}"]
+
+
+def tree_state(src):
+    """Names the content of a work tree, uncommitted and new files included."""
+    state = output("git", "-C", src, "rev-parse", "HEAD^{tree}", text=True).strip()
+    changes = output("git", "-C", src, "status", "--porcelain", "-z", "--untracked-files=all")
+    if changes:
+        digest = hashlib.sha256(changes + output("git", "-C", src, "diff", "--binary", "HEAD"))
+        new = output("git", "-C", src, "ls-files", "-z", "--others", "--exclude-standard", text=True)
+        for name in filter(None, new.split("\0")):
+            digest.update(common.sha256(src / name).encode())
+        state += "+" + digest.hexdigest()[:16]
+    return state
+
+
+def wanted_config(flavour):
+    """The fragments as one text, the symbols they ask for, and those that may come out otherwise."""
+    text, wanted, lost = "", {}, set()
+    for fragment in flavour.fragments:
+        content = fragment.read_text()
+        text += content
+        for line in content.splitlines():
+            words = line.split()
+            if line.startswith("CONFIG_"):
+                name, value = line.strip().split("=", 1)
+                wanted[name] = value
+            elif words[:3] == ["#", "may", "differ:"] and len(words) > 4:
+                lost.add(words[3])
+    return text, wanted, lost
+
+
+def configure(flavour, src, obj, step):
+    """Runs allnoconfig plus fragments, and looks whether every symbol came out as asked for.
+
+    Kconfig drops a symbol whose dependencies are not met without a word; a kernel without the
+    feature under test would then skip its tests.
+    """
+    text, wanted, lost = wanted_config(flavour)
+    obj.mkdir(parents=True, exist_ok=True)
+    common.write(obj / "frag", text)
+    step.run([*flavour.make(src, obj), f"KCONFIG_ALLCONFIG={obj / 'frag'}", "allnoconfig"], env=ENV)
+    got = {}
+    for line in (obj / ".config").read_text().splitlines():
+        if line.startswith("CONFIG_"):
+            name, value = line.split("=", 1)
+            got[name] = value
+    wrong = [f"{name}={value}, got {got.get(name, 'n')}" for name, value in wanted.items()
+             if got.get(name, "n") != value and name not in lost]
+    if wrong:
+        raise Fail(f"{flavour.name}: these symbols did not come out as the fragments ask:\n    " + "\n    ".join(wrong),
+                   f"add what they depend on to {', '.join(rel(f) for f in flavour.fragments)}, "
+                   "or a line '# may differ: CONFIG_X reason'")
+
+
+def build_kernel(flavour, src=LINUX, obj=None, log=None, title=None, targets=None):
+    """Brings a flavour's kernel up to date. The stamp makes the usual 'nothing to do' take no time."""
+    obj = obj or flavour.kernel
+    title = title or f"compile {flavour.name}"
+    stamp = obj / "gmem-stamp"
+    image = obj / flavour.image
+    text, _, _ = wanted_config(flavour)
+    key = "\n".join([tree_state(src), hashlib.sha256(text.encode()).hexdigest(), flavour.compiler()[1]])
+    if image.exists() and stamp.exists() and stamp.read_text() == f"{key}\n{image.stat().st_mtime_ns}\n":
+        return image
+    stamp.unlink(missing_ok=True)
+    # The total is known only for a first build; a later one compiles what depends on the change.
+    total = 0 if (obj / "vmlinux.o").exists() else flavour.objects
+    count = 0
+
+    def watch(line):
+        nonlocal count
+        words = line.split()
+        if len(words) >= 2 and words[0] in ("CC", "AS", "HYPCC", "HYPAS"):
+            count += 1
+            if total:
+                step.progress(f"{count}/{max(total, count)} objects {min(99, 100 * count // total)}%")
+            else:
+                step.progress(f"{count} objects")
+
+    with Step(title, log or f"compile-{flavour.name}.log") as step:
+        configure(flavour, src, obj, step)
+        step.run([*flavour.make(src, obj), *(targets or [os.path.basename(flavour.image)])], watch, env=ENV)
+        step.note = f"{count} objects"
+    common.write(stamp, f"{key}\n{image.stat().st_mtime_ns}\n")
+    return image
+
+
+def build_programs(flavour, selftests, src=LINUX):
+    """Builds what runs on the kernel: PID 1, the sample VMM where the series has it, KVM selftests."""
+    cc, version = flavour.compiler()
+    init = ROOT / "guest" / "init.c"
+    sample = src / "samples" / "kvm" / "gmem-convert-vmm.c"
+    names = sorted(set(selftests))
+    stamp = flavour.programs / "stamp"
+    key = "\n".join([tree_state(src), common.sha256(init), version, " ".join(names)])
+    if stamp.exists() and stamp.read_text() == key:
+        return
+    stamp.unlink(missing_ok=True)
+    flavour.programs.mkdir(parents=True, exist_ok=True)
+    uapi = flavour.headers / "include"
+    done = 0
+
+    def watch(line):
+        nonlocal done
+        if " -c " in line and "gcc" in line:
+            done += 1
+            step.progress(f"{done} files")
+
+    with Step(f"programs {flavour.name}", f"programs-{flavour.name}.log") as step:
+        step.run([*flavour.make(src, flavour.dir / "headers-obj"), f"INSTALL_HDR_PATH={flavour.headers}",
+                  "headers_install"], env=ENV)
+        compiler = [*shlex.split(cc), "-static", "-O2", "-g", "-Wall", "-Wextra", "-isystem", str(uapi)]
+        step.run([*compiler, "-o", flavour.programs / "init", init], env=ENV)
+        if sample.exists():
+            step.run([*compiler, "-pthread", "-o", flavour.programs / "gmem-convert-vmm", sample], env=ENV)
+        if names:
+            flavour.tests.mkdir(parents=True, exist_ok=True)
+            step.run(["make", "-C", src / "tools/testing/selftests/kvm", f"-j{JOBS}", f"OUTPUT={flavour.tests}",
+                      f"ARCH={flavour.arch}", f"CROSS_COMPILE={flavour.cross}", f"CC={cc}",
+                      f"KHDR_INCLUDES=-isystem {uapi}", "LDFLAGS=-static",
+                      *(str(flavour.tests / name) for name in names)], watch, env=ENV,
+                     todo=f"see {rel(step.log)}; a test named in tests/list must exist in the kernel tree")
+    common.write(stamp, key)
+
+
+def program(flavour, name):
+    """Where a program of a test list is: the sample VMM, or a selftest by its name in the kernel tree."""
+    own = flavour.programs / name
+    return own if own.exists() else flavour.tests / name
+
+
+def main():
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        print(__doc__)
+        return 2
+    began = time.monotonic()
+    held = common.lock()
+    for name in sys.argv[1:]:
+        image = build_kernel(Flavour(name))
+        print(f"{rel(image)} is up to date ({time.monotonic() - began:.1f} s)")
+    held.close()
+    return 0
+
+
+if __name__ == "__main__":
+    common.main(main)

@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Boots a test machine in QEMU and runs programs in it.
+
+usage: machine.py MACHINE [SECONDS PROGRAM [ARGUMENT...]]    console on the terminal; a sample run without a program
+
+A machine is a kernel flavour of config/flavours, with a way to boot it where it has several. It has
+no disk: the initramfs is made from the list of the files that are needed. ACCEL names the
+accelerator ('tcg' unless given); /dev/kvm may exist and still not run guests, so nothing is guessed.
+"""
+import os
+import shlex
+import subprocess
+import sys
+import time
+
+import common
+import kernel
+import report
+from common import LOGS, Fail, Step, end, output, rel, start
+
+BOOT_SECONDS = 180  # with another machine and a compiler beside it
+
+
+def accelerator():
+    accel = os.environ.get("ACCEL") or "tcg"
+    return "tcg,thread=multi" if accel == "tcg" else accel
+
+
+def initramfs(flavour, path, runs):
+    """Writes the initramfs: PID 1, the list of what to run as (seconds, argument list), the programs."""
+    lines = ["dir /dev 755 0 0", "dir /proc 755 0 0", "dir /sys 755 0 0", "dir /tmp 1777 0 0", "dir /bin 755 0 0",
+             # PID 1 has its standard files before it mounts /dev.
+             "nod /dev/console 600 0 0 c 5 1", "nod /dev/null 666 0 0 c 1 3",
+             f"file /init {flavour.programs / 'init'} 755 0 0"]
+    tests, known = "", {}
+    for seconds, argv in runs:
+        name = argv[0]
+        if name not in known:
+            known[name] = "/bin/" + name.replace("/", "-")
+            lines.append(f"file {known[name]} {kernel.program(flavour, name)} 755 0 0")
+        tests += f"{seconds} {' '.join([known[name], *argv[1:]])}\n"
+    common.write(path.with_suffix(".tests"), tests)
+    lines.append(f"file /tests {path.with_suffix('.tests')} 644 0 0")
+    common.write(path.with_suffix(".list"), "\n".join(lines) + "\n")
+    new = path.with_suffix(".new")
+    with open(new, "wb") as file:
+        file.write(output(flavour.kernel / "usr" / "gen_init_cpio", path.with_suffix(".list")))
+    os.replace(new, path)
+    return path
+
+
+def command(flavour, boot, initrd):
+    append = " ".join(filter(None, [flavour.append, flavour.boots.get(boot, ""),
+                                    "panic=-1 oops=panic printk.time=1 printk.devkmsg=on ignore_loglevel",
+                                    os.environ.get("APPEND", "")]))
+    return [*flavour.qemu, "-accel", accelerator(), "-kernel", flavour.kernel / flavour.image, "-initrd", initrd,
+            "-append", append, "-no-reboot", "-nographic", "-nodefaults", "-serial", "stdio", "-monitor", "none"]
+
+
+def boot(name, runs, watch=None, tag=""):
+    """Boots a machine, runs the programs, returns the console's log and what QEMU said if it failed.
+
+    The time limits of the programs are kept in the guest; the one here is for a guest that hangs.
+    """
+    machines = kernel.Flavour.machines()
+    if name not in machines:
+        raise Fail(f"no machine '{name}'", f"there are: {' '.join(machines)}")
+    flavour, variant = machines[name]
+    log = LOGS / f"console-{name}{tag}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    argv = command(flavour, variant, initramfs(flavour, flavour.dir / f"initramfs-{name}{tag}.cpio", runs))
+    limit = time.monotonic() + BOOT_SECONDS + sum(seconds + 12 for seconds, _ in runs)
+    said = None
+    with open(log, "wb", buffering=0) as file:
+        try:
+            child = start(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        except FileNotFoundError:
+            raise Fail(f"the emulator {argv[0]} is missing", "run 'make tools'") from None
+        try:
+            with open(log, "rb") as reader:
+                while child.poll() is None:
+                    if watch:
+                        watch(reader.read().decode(errors="replace"))
+                    if time.monotonic() > limit:
+                        said = f"no end after {BOOT_SECONDS} s for booting and the programs' own limits"
+                        break
+                    time.sleep(0.05)
+                if watch:
+                    watch(reader.read().decode(errors="replace"))
+        finally:
+            end(child)
+    if not said and child.returncode:
+        said = f"{argv[0]} ended with exit status {child.returncode}"
+    common.write(log.with_suffix(".command"), shlex.join(str(a) for a in argv) + "\n")
+    return log, said
+
+
+def main():
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        print(__doc__)
+        return 2
+    name, rest = sys.argv[1], sys.argv[2:]
+    machines = kernel.Flavour.machines()
+    if name not in machines:
+        raise Fail(f"no machine '{name}'", f"there are: {' '.join(machines)}")
+    if len(rest) == 1:
+        raise Fail("a time limit, but no program", "machine.py MACHINE SECONDS PROGRAM [ARGUMENT...]")
+    runs = [(int(rest[0]), rest[1:])] if rest else [(60, ["gmem-convert-vmm"])]
+    flavour = machines[name][0]
+    held = common.lock()
+    kernel.build_kernel(flavour)
+    kernel.build_programs(flavour, [argv[0] for _, argv in runs if argv[0] != "gmem-convert-vmm"])
+    with Step(f"boot {name}", f"boot-{name}.log") as step:
+        log, said = boot(name, runs, watch=lambda text: print(text, end="", flush=True), tag="-one")
+        step.note = f"console in {rel(log)}"
+    console = report.read_console(log)
+    if said or not console.finished:
+        raise Fail(said or "the machine did not finish", f"see {rel(log)}")
+    held.close()
+    return 0 if console.runs and all(run.end == "exit 0" for run in console.runs) and not console.splats else 1
+
+
+if __name__ == "__main__":
+    common.main(main)

@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+"""Runs the tests of tests/list: builds what they need, boots the machines, sums up.
+
+usage: test.py          all tests, or with T=PATTERN in the environment those with that in their name
+       test.py --run    the sample VMM in the x86_64 machine, its output on the terminal
+
+While one flavour is compiled, the machines of those before it run; at most two at a time.
+"""
+import collections
+import concurrent.futures
+import fnmatch
+import os
+import re
+import subprocess
+import sys
+import time
+
+import common
+import kernel
+import machine
+import report
+import series
+from common import LINUX, LOGS, ROOT, Fail, Step, rel
+
+SAMPLE = "gmem-convert-vmm"
+Test = collections.namedtuple("Test", "name machine group seconds ktap argv")
+Known = collections.namedtuple("Known", "line name pattern reason used")
+
+
+def read_list():
+    """The tests of tests/list in its order."""
+    tests = []
+    machines = {"host", *kernel.Flavour.machines()}
+    for number, line in enumerate((ROOT / "tests/list").read_text().splitlines(), 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if len(words) < 5 or not words[2].isdigit() or words[3] not in ("ktap", "exit"):
+            raise Fail(f"tests/list:{number} is not 'MACHINES GROUP SECONDS ktap|exit PROGRAM [ARGUMENT...]'")
+        for name in words[0].split(","):
+            if name not in machines:
+                raise Fail(f"tests/list:{number} names the machine '{name}'", f"there are: {' '.join(sorted(machines))}")
+            tests.append(Test(f"{name}/{' '.join(words[4:])}", name, words[1], int(words[2]), words[3] == "ktap", words[4:]))
+    return tests
+
+
+def read_known():
+    known = []
+    for number, line in enumerate((ROOT / "tests/known-failures").read_text().splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        parts = [part.strip() for part in line.split(" -- ")]
+        if len(parts) != 3 or ": " not in parts[0] or not all(parts):
+            raise Fail(f"tests/known-failures:{number} is not 'NAME: CASE -- reason -- when this line goes'")
+        name, _, pattern = parts[0].partition(": ")
+        known.append(Known(number, name.strip(), pattern.strip(), parts[1], []))
+    return known
+
+
+def allowed(known, name):
+    """Tells complaints of a machine's kernel that tests/known-failures argues for."""
+    def check(line):
+        for entry in known:
+            kind, _, where = entry.name.partition(" ")
+            if kind == "console" and fnmatch.fnmatchcase(name, where) and re.search(entry.pattern, line):
+                entry.used.append(line)
+                return True
+        return False
+    return check
+
+
+def excuse(known, test, cases):
+    """Known failures become skips; one that passes is told, its line has to go."""
+    for case in cases:
+        for entry in known:
+            if fnmatch.fnmatchcase(test.name, entry.name) and fnmatch.fnmatchcase(case.name, entry.pattern):
+                entry.used.append(case.name)
+                if case.status == "fail":
+                    case.status, case.reason = "skip", f"known failure: {entry.reason}"
+                elif case.status == "ok":
+                    print(f"note: {test.name}: {case.name} passes now, see tests/known-failures:{entry.line}")
+    return cases
+
+
+class Results:
+    def __init__(self):
+        self.rows = []  # (test, cases, seconds, log)
+
+    def add(self, test, cases, seconds, log):
+        self.rows.append((test, cases, seconds, log))
+
+    def summary(self, order):
+        """One line a program, the reasons below it; the last line is the count."""
+        count = collections.Counter()
+        self.rows.sort(key=lambda row: order.index(row[0]))
+        print("\n-- results")
+        for test, cases, seconds, log in self.rows:
+            kinds = collections.Counter(case.status for case in cases)
+            count += kinds
+            word = "not ok" if kinds["fail"] else "ok" if kinds["ok"] else "skip"
+            detail = ", ".join(f"{kinds[kind]} {text}" for kind, text in
+                               (("ok", "passed"), ("fail", "failed"), ("skip", "skipped")) if kinds[kind])
+            print(f"{word:7}{test.name:58} {seconds:7.1f} s" + (f"  {detail}" if len(cases) > 1 else ""))
+            reasons = collections.defaultdict(list)
+            for case in cases:
+                if case.status == "skip":
+                    reasons[case.reason].append(case.name)
+            for reason, names in reasons.items():
+                title = f"{len(names)} cases" if len(names) > 3 else ", ".join(filter(None, names))
+                print(f"         skip {title + ': ' if title else ''}{reason}")
+            for case in cases:
+                if case.status == "fail":
+                    print(f"         FAIL {case.name + ': ' if case.name else ''}{case.reason}"
+                          f"  at {rel(log)}:{case.place}")
+                    for line in case.detail:
+                        print(f"              | {line[:160]}")
+        print(f"{count['ok']} passed, {count['fail']} failed, {count['skip']} skipped", flush=True)
+        return 0 if count["ok"] and not count["fail"] else 1
+
+
+def on_host(test, known, results):
+    """A program that needs no machine; what it prints is its log."""
+    log = LOGS / f"host-{re.sub(r'[^A-Za-z0-9]+', '-', ' '.join(test.argv)).strip('-')}.log"
+    with Step(test.name, log.name) as step:
+        run = report.Run(" ".join(test.argv))
+        began = time.monotonic()
+        with open(log, "wb") as file:
+            child = common.start(test.argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+                                 env=dict(kernel.ENV, LINUX_TREE=str(LINUX), BUILD_DIR=str(common.BUILD / "host")))
+            try:
+                while child.poll() is None and time.monotonic() < began + test.seconds:
+                    step.progress(f"{sum(1 for _ in open(log, 'rb'))} lines")
+                    time.sleep(0.05)
+                run.end = "timeout" if child.poll() is None else \
+                    f"signal {-child.returncode}" if child.returncode < 0 else f"exit {child.returncode}"
+            finally:
+                common.end(child)
+        run.seconds = time.monotonic() - began
+        run.lines = list(enumerate(log.read_text(errors="replace").splitlines(), 1))
+        cases = excuse(known, test, report.judge(run, test.ktap))
+        step.note = verdict(cases)
+    results.add(test, cases, run.seconds, log)
+
+
+def verdict(cases):
+    kinds = collections.Counter(case.status for case in cases)
+    return f"{kinds['ok']} passed, {kinds['fail']} failed, {kinds['skip']} skipped"
+
+
+def on_machine(name, tests, known, results):
+    """Boots one machine for all its tests, and judges what its console says."""
+    with Step(f"boot {name}: {len(tests)} tests") as step:
+        seen = ""
+
+        def watch(text):
+            nonlocal seen
+            seen = (seen + text)[-4000:]
+            begun = re.findall(r"gmem: begin (\d+) (.*)", seen)
+            if begun:
+                step.progress(f"test {begun[-1][0]}/{len(tests)} {begun[-1][1].strip()}")
+
+        log, said = machine.boot(name, [(test.seconds, test.argv) for test in tests], watch)
+        console = report.read_console(log, allowed(known, name))
+        total = []
+        for number, test in enumerate(tests):
+            if number < len(console.runs):
+                run = console.runs[number]
+                cases = excuse(known, test, report.judge(run, test.ktap))
+                results.add(test, cases, run.seconds, log)
+            else:
+                cases = [report.Case("", "fail", "not run: the machine had died", console.last)]
+                results.add(test, cases, 0.0, log)
+            total += cases
+        problems = [report.Case("kernel log", "fail", lines[0].strip(), place, lines[1:6]) for place, lines in console.splats]
+        if said or not console.finished:
+            tail = [line for _, line in console.tail[-6:]]
+            problems.append(report.Case("machine", "fail", said or "it stopped before its tests were finished",
+                                        console.last, tail))
+        if problems:
+            results.add(machine_row(name), problems, 0.0, log)
+        step.note = f"{verdict(total + problems)} (log: {rel(log)})"
+
+
+def machine_row(name):
+    """Stands for the machine itself in the results: what happened outside of any test."""
+    return Test(f"{name}", name, "", 0, False, [])
+
+
+def run_all(tests, known):
+    results = Results()
+    machines = kernel.Flavour.machines()
+    flavours = list(dict.fromkeys(machines[test.machine][0].name for test in tests if test.machine != "host"))
+    for test in tests:
+        if test.machine == "host":
+            on_host(test, known, results)
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        boots = []
+        for name in flavours:
+            flavour = kernel.Flavour(name)
+            mine = [test for test in tests if test.machine != "host" and machines[test.machine][0].name == name]
+            kernel.build_kernel(flavour)
+            kernel.build_programs(flavour, [test.argv[0] for test in mine if test.argv[0] != SAMPLE])
+            for where in dict.fromkeys(test.machine for test in mine):
+                boots.append(pool.submit(on_machine, where, [t for t in mine if t.machine == where], known, results))
+        for boot in boots:
+            boot.result()
+    for entry in known:
+        if not entry.used and not os.environ.get("T"):
+            print(f"note: tests/known-failures:{entry.line} applied to nothing")
+    return results.summary(tests + [machine_row(name) for name in machines])
+
+
+def sample():
+    """make run: the shortest way to a page that is converted in place."""
+    flavour = kernel.Flavour("x86_64")
+    kernel.build_kernel(flavour)
+    kernel.build_programs(flavour, [])
+    if not (flavour.programs / SAMPLE).exists():
+        raise Fail(f"the series has no samples/kvm/{SAMPLE}.c yet", "this command needs it")
+    print("-- boot x86_64 and run the sample VMM in it")
+    began = time.monotonic()
+    partial = ""
+
+    def watch(text):
+        # Only what the sample says; the rest is in the log.
+        nonlocal partial
+        *lines, partial = (partial + text).split("\n")
+        for line in lines:
+            own = re.search(r"\] gmem([|:]) ?(.*)", line.rstrip("\r"))
+            if own and own[1] == "|":
+                print("   | " + own[2], flush=True)
+            elif own and own[2].startswith("begin"):
+                print(f"   in the guest after {time.monotonic() - began:.1f} s", flush=True)
+
+    log, said = machine.boot("x86_64", [(60, [SAMPLE])], watch, tag="-run")
+    console = report.read_console(log)
+    cases = [case for run in console.runs for case in report.judge(run, ktap=False)]
+    splats = [lines[0] for _, lines in console.splats]
+    bad = [f"{case.reason} (at {rel(log)}:{case.place})" for case in cases if case.status != "ok"] + splats
+    if said or not console.finished:
+        bad.append(said or "the machine stopped before the sample was finished")
+    if bad or not cases:
+        raise Fail("the sample VMM failed: " + "; ".join(bad or ["it did not run"]), f"see {rel(log)}")
+    print(f"   boot: done in {time.monotonic() - began:.1f} s (log: {rel(log)})")
+    return 0
+
+
+def main():
+    held = common.lock()
+    if sys.argv[1:] == ["--run"]:
+        series.tree(keep=True)
+        return sample()
+    if sys.argv[1:]:
+        print(__doc__)
+        return 2
+    began = time.monotonic()
+    known, every = read_known(), read_list()
+    pattern = os.environ.get("T", "")
+    tests = [test for test in every if pattern in test.name or fnmatch.fnmatchcase(test.name, pattern)
+             or pattern == test.group]
+    if not tests:
+        raise Fail(f"no test in tests/list has '{pattern}' in its name or group", "tests/list has the names")
+    series.tree(keep=True)
+    status = 1
+    try:
+        status = run_all(tests, known)
+    finally:
+        LOGS.mkdir(parents=True, exist_ok=True)
+        common.write(LOGS / "test-time", f"{time.monotonic() - began:.0f} s\n")
+    held.close()
+    return status
+
+
+if __name__ == "__main__":
+    common.main(main)
