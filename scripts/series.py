@@ -19,6 +19,7 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -351,7 +352,6 @@ def checkpatch(patch):
         if not reason.strip():
             return [f"the note 'checkpatch: {line}' gives no reason; it has to read 'checkpatch: TYPE: reason'"]
         argued[kind.strip()] = reason.strip()
-    import subprocess
     # The sign-off comes with the person who sends the series.
     text = subprocess.run([str(LINUX / "scripts/checkpatch.pl"), "--strict", "--show-types", "--terse", "--no-summary",
                            "--color=never", "--ignore", "MISSING_SIGN_OFF", str(patch.path.resolve())], cwd=LINUX,
