@@ -114,7 +114,7 @@ def unpack(tarball, target, step):
     """Unpacks a tarball without its top directory, with a progress figure from the packed size."""
     target.mkdir(parents=True)
     kind = {".xz": "-J", ".gz": "-z", ".bz2": "-j", ".zst": "--zstd"}.get(tarball.suffix, "")
-    size, done = tarball.stat().st_size, 0
+    size, done = tarball.stat().st_size or 1, 0
     with open(step.log, "ab") as log, open(tarball, "rb") as source:
         child = start(list(filter(None, ["tar", "-x", kind, "--strip-components=1", "-C", str(target), "-f", "-"])),
                       stdin=subprocess.PIPE, stdout=log, stderr=log)

@@ -180,7 +180,9 @@ class Step:
     def why(self):
         """The lines of the log that most likely tell why a command failed."""
         lines = self.log.read_text(errors="replace").splitlines()
-        if any("No space left on device" in line for line in lines):
+        # A full disk may have no room even for the line in the log that says so.
+        room = os.statvfs(self.log)
+        if room.f_bavail * room.f_frsize < 1 << 20 or any("No space left on device" in line for line in lines):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), rel(self.log))
         telling = [line for line in lines
                    if re.search(r"\berror\b|undefined reference|\*\*\*|^fatal|^E: |not found", line, re.I)]

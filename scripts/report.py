@@ -11,7 +11,7 @@ SKIP = 4  # exit status of a kernel selftest that was skipped
 
 # What a healthy kernel never says. A line of the tests themselves is not searched.
 SPLAT = re.compile(
-    r"WARNING: |BUG: |BUG kmalloc|KASAN|UBSAN|KCSAN|KMSAN|Oops|general protection fault|Kernel panic|"
+    r"WARNING: |BUG: |kernel BUG |BUG kmalloc|KASAN|UBSAN|KCSAN|KMSAN|Oops|general protection fault|Kernel panic|"
     r"Internal error|Unable to handle kernel|possible recursive locking|possible circular locking|"
     r"suspicious RCU usage|INFO: task .* blocked|stall[s]? on CPU|detected stall|soft lockup|hard LOCKUP|"
     r"kmemleak: \d+ new suspected|unreferenced object|bad page state|Bad page|list_(add|del) corruption|"

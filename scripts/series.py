@@ -14,6 +14,7 @@ hand and no commit; 'mbox' adds its shortlog and diffstat.
 import difflib
 import email
 import email.header
+import email.utils
 import hashlib
 import os
 import pathlib
@@ -26,7 +27,7 @@ import tempfile
 import base
 import common
 from base import git, git_env
-from common import BUILD, LINUX, PATCHES, ROOT, Fail, Step, output, rel
+from common import BUILD, LINUX, PATCHES, ROOT, Fail, Step, rel
 
 COVER = "0000-cover-letter.patch"
 EXPORTED = "refs/gmem/exported"  # what was last applied from, or exported to, patches/linux
@@ -410,6 +411,10 @@ def mbox():
         return f"<{series}.{revision or 1}.{number}@gmem-convert.invalid>"
 
     def head(number, sender, date, subject):
+        # Headers are ASCII; bodies are sent as they are.
+        sender = email.utils.formataddr(email.utils.parseaddr(sender))
+        if not subject.isascii():
+            subject = email.header.Header(subject, "utf-8", header_name="Subject: [PATCH vNN NN/NN]").encode()
         lines = ["From git-send-email Mon Sep 17 00:00:00 2001", f"From: {sender}", f"Date: {date}",
                  f"Subject: {mark % number} {subject}", f"Message-Id: {ident(number)}"]
         if number:

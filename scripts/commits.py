@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Compiles commits of the series in a clone of build/linux, beside the developer's tree.
+
+usage: commits.py bisect      every patch compiles on its own; goes on where it was stopped
+       commits.py warnings    the series adds no warning of W=1 or sparse to the files it touches
+
+ARCH names the kernel flavours, separated by blanks.
+"""
+import collections
+import hashlib
+import os
+import re
+import shutil
+import sys
+
+import common
+import kernel
+import series
+from base import git, git_env
+from common import BUILD, LINUX, Fail, Step
+
+
+def clone():
+    """A work tree of its own that shares the objects of build/linux."""
+    tree = BUILD / "commits" / "linux"
+    if not (tree / ".git" / "complete").exists():
+        shutil.rmtree(tree, ignore_errors=True)
+        with Step("clone build/linux", "clone.log") as step:
+            step.run(["git", "clone", "-q", "--shared", "--no-checkout", LINUX, tree], env=git_env())
+            common.write(tree / ".git" / "complete", "")
+    return tree
+
+
+def checkout(tree, commit):
+    # A file that does not differ keeps its time stamp, so only what a patch touches is compiled.
+    git("checkout", "-q", "--force", "--detach", commit, tree=tree)
+
+
+def flavours(default):
+    return [kernel.Flavour(name) for name in (os.environ.get("ARCH") or default).split()]
+
+
+def bisect():
+    tree = clone()
+    commits = series.commits_of()
+    for flavour in flavours("x86_64"):
+        obj = BUILD / "commits" / flavour.name
+        config = hashlib.sha256(kernel.wanted_config(flavour)[0].encode()).hexdigest()[:12]
+        for number, commit in enumerate(commits, 1):
+            subject = git("log", "-1", "--format=%s", commit).strip()
+            # By content, not by commit: a patch that was only reworded need not be compiled again.
+            stamp = obj / "compiles" / f"{config}-{git('rev-parse', commit + '^{tree}').strip()}"
+            if stamp.exists():
+                print(f"   {flavour.name} {number}/{len(commits)} known to compile: {subject}")
+                continue
+            checkout(tree, commit)
+            try:
+                kernel.build_kernel(flavour, tree, obj, f"bisect-{flavour.name}-{number:04d}.log",
+                                    f"{flavour.name} {number}/{len(commits)} {subject}", strict=False)
+            except Fail as err:
+                raise Fail(f"patch {number} of {len(commits)} does not compile for {flavour.name}: {subject}\n{err.what}",
+                           "mend the patch in build/linux (git rebase -i), then run the same command again") from None
+            common.write(stamp, "")
+        print(f"{flavour.name}: each of {len(commits)} patches compiles on its own")
+    return 0
+
+
+def touched(first, last):
+    """The C files of the kernel proper between two commits; tools and samples have no W=1 build of their own."""
+    names = git("diff", "--name-only", "--diff-filter=d", first, last, "--", "*.c", "*.h").split()
+    return [name for name in names if name.split("/")[0] not in ("tools", "samples", "Documentation", "scripts")]
+
+
+def targets_of(flavour, names):
+    """What to give to make for these files. KVM's files are built from the directory of the architecture."""
+    targets = set()
+    for name in names:
+        if name.startswith(("virt/kvm/", "include/")) or name.startswith(f"arch/{flavour.arch}/kvm/"):
+            targets.add(f"arch/{flavour.arch}/kvm/")
+        elif name.endswith(".c") and (not name.startswith("arch/") or name.startswith(f"arch/{flavour.arch}/")):
+            targets.add(name[:-2] + ".o")
+    return sorted(targets)
+
+
+def warnings_at(flavour, tree, obj, commit, names, label):
+    """Compiles the targets anew at a commit and counts their warnings, without line numbers."""
+    checkout(tree, commit)
+    targets = [t for t in targets_of(flavour, names) if t.endswith("/") or (tree / t).with_suffix(".c").exists()]
+    found, places = collections.Counter(), {}
+    for directory in (f"arch/{flavour.arch}/kvm", "virt/kvm"):
+        shutil.rmtree(obj / directory, ignore_errors=True)
+    for target in targets:
+        if not target.endswith("/"):
+            (obj / target).unlink(missing_ok=True)
+    with Step(f"warnings {flavour.name} {label}", f"warnings-{flavour.name}-{label}.log") as step:
+        kernel.configure(flavour, tree, obj, step, strict=False)
+        count = 0
+
+        def watch(line):
+            nonlocal count
+            if re.match(r"  (CC|CHECK) ", line):
+                count += 1
+                step.progress(f"{count} files")
+            match = re.match(r"(\S+?):(\d+)(?::\d+)?: (warning|error): (.*)", line)
+            if match:
+                name = os.path.relpath(os.path.normpath(obj / match[1]), tree)
+                key = f"{name}: {match[4]}"
+                found[key] += 1
+                places[key] = f"{name}:{match[2]}: {match[4]}"
+
+        step.run([*flavour.make(tree, obj), "W=1", "C=1", *targets], watch, env=kernel.ENV)
+        step.note = f"{sum(found.values())} warnings"
+    return found, places
+
+
+def warnings():
+    first, last = series.root_commit(), git("rev-parse", "HEAD").strip()
+    names = touched(first, last)
+    if not names:
+        print("the series touches no file of the kernel proper")
+        return 0
+    tree, bad = clone(), 0
+    for flavour in flavours("x86_64-coco arm64"):
+        obj = BUILD / "commits" / f"{flavour.name}-warnings"
+        before, _ = warnings_at(flavour, tree, obj, first, names, "base")
+        after, places = warnings_at(flavour, tree, obj, last, names, "series")
+        for key, count in sorted((after - before).items()):
+            bad += count
+            print(f"   new: {places[key]}" + (f" ({count} times)" if count > 1 else ""))
+    print(f"{bad} new warnings" if bad else "no new warnings")
+    return 1 if bad else 0
+
+
+def main():
+    commands = {"bisect": bisect, "warnings": warnings}
+    if len(sys.argv) != 2 or sys.argv[1] not in commands:
+        print(__doc__)
+        return 2
+    held = common.lock()
+    series.tree(keep=True)
+    status = commands[sys.argv[1]]()
+    held.close()
+    return status
+
+
+if __name__ == "__main__":
+    common.main(main)

@@ -1,0 +1,565 @@
+#!/usr/bin/env python3
+"""Tests of scripts/, without a kernel build: on a small repository with a small "kernel" of its own.
+
+usage: scripts_test.py [NAME...]     prints KTAP
+"""
+import fcntl
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+import report  # noqa: E402  (the modules under test)
+import test as runner  # noqa: E402
+
+CLEAN = {key: value for key, value in os.environ.items()
+         if key not in ("LINUX", "SIGNOFF", "REVISION", "T", "ARCH", "ACCEL", "APPEND", "MAKEFLAGS") and
+         not key.startswith("GIT_")}
+NAMES = ["First change of the small kernel", "Second, by Jörg"]
+
+
+def sh(*argv, cwd, **options):
+    done = subprocess.run([str(a) for a in argv], cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, check=False, **options)
+    if done.returncode:
+        raise AssertionError(f"{argv}: {done.stdout}")
+    return done.stdout
+
+
+class Sandbox(unittest.TestCase):
+    """A copy of the scripts, a small base as a tarball, and a series of two patches."""
+
+    def setUp(self):
+        # Below build/: on the file system that the real work happens on, and gone with it.
+        (ROOT / "build").mkdir(exist_ok=True)
+        self.top = pathlib.Path(tempfile.mkdtemp(prefix="scripts-test-", dir=ROOT / "build"))
+        self.addCleanup(shutil.rmtree, self.top, ignore_errors=True)
+        self.repo = self.top / "repo"
+        self.repo.mkdir()
+        for name in ("scripts", "config", "tests", "guest"):
+            shutil.copytree(ROOT / name, self.repo / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "Makefile", self.repo)
+        self.env = dict(CLEAN, HOME=str(self.top), GIT_CONFIG_NOSYSTEM="1", GIT_AUTHOR_NAME="Jörg Ä",
+                        GIT_AUTHOR_EMAIL="j@example.org", GIT_COMMITTER_NAME="c", GIT_COMMITTER_EMAIL="c@example.org")
+        kernel = self.top / "linux-small"
+        (kernel / "scripts").mkdir(parents=True)
+        (kernel / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\nEXTRAVERSION =\n")
+        (kernel / ".gitignore").write_text("*.o\n")
+        (kernel / "ignored.o").write_text("the tarball has a file that is ignored\n")
+        (kernel / "code.c").write_text("".join(f"line {n}\n" for n in range(200)))
+        (kernel / "scripts/checkpatch.pl").write_text("#!/bin/sh\nexit 0\n")
+        (kernel / "scripts/checkpatch.pl").chmod(0o755)
+        self.tarball = self.top / "linux-small.tar.xz"
+        sh("tar", "-cJf", self.tarball, "-C", self.top, "linux-small", cwd=self.top)
+        self.git("init", "-q", tree=kernel)
+        self.git("add", "-A", "-f", tree=kernel)
+        self.base = self.git("write-tree", tree=kernel).strip()
+        shutil.rmtree(kernel / ".git")
+        self.write_base(self.base)
+        self.env["LINUX"] = str(self.tarball)
+
+    def write_base(self, series):
+        text = (ROOT / "BASE").read_text()
+        text = re.sub(r"^(base-tree +)\w+", rf"\g<1>{self.base}", text, flags=re.M)
+        text = re.sub(r"^(series-tree +)\w+", rf"\g<1>{series}", text, flags=re.M)
+        (self.repo / "BASE").write_text(text)
+
+    def git(self, *args, tree=None):
+        return sh("git", "-C", tree or self.repo / "build/linux", *args, cwd=self.top, env=self.env)
+
+    def run_script(self, *argv, **env):
+        done = subprocess.run([self.repo / "scripts" / argv[0], *argv[1:]], cwd=self.repo, env={**self.env, **env},
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              timeout=120, check=False)
+        self.out, self.err = done.stdout, done.stderr
+        return done.returncode
+
+    def works(self, *argv, **env):
+        status = self.run_script(*argv, **env)
+        self.assertEqual(status, 0, self.out + self.err)
+
+    def fails(self, pattern, *argv, status=1, **env):
+        """One message: it matches, it says what to do next, and there is no Python traceback."""
+        got = self.run_script(*argv, **env)
+        self.assertEqual(got, status, self.out + self.err)
+        self.assertRegex(self.err, pattern)
+        self.assertEqual(len(re.findall(r"^error: ", self.err, re.M)), 1, self.err)
+        self.assertIn("next: ", self.err)
+        self.assertNotIn("Traceback", self.err)
+
+    def change(self, line, text, subject, note=""):
+        file = self.repo / "build/linux/code.c"
+        lines = file.read_text().splitlines()
+        lines[line] = text
+        file.write_text("\n".join(lines) + "\n")
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", f"{subject}\n\nWhy: ümlaut.\n\nAssisted-by: LLM\n")
+        if note:
+            self.git("notes", "add", "-m", note)
+
+    def make_series(self):
+        self.works("series.py", "tree")
+        self.change(10, "changed", NAMES[0], note="For reviewers:\n\n  an indented line\ncheckpatch: X: why")
+        self.change(100, "changed too", NAMES[1])
+        self.works("series.py", "export")
+        (self.repo / "patches/linux/0000-cover-letter.patch").write_text(
+            "From: A <a@example.org>\nSubject: [PATCH] A small series\n\nIt changes code.c and scripts/checkpatch.pl.\n"
+            "From here on it is text.\n")
+        self.files = self.series_files()
+
+    def series_files(self):
+        return {p.name: p.read_bytes() for p in (self.repo / "patches/linux").iterdir()}
+
+    def patch(self, number):
+        return next((self.repo / "patches/linux").glob(f"{number:04}-*"))
+
+    def head(self):
+        return self.git("rev-parse", "HEAD").strip()
+
+
+class Series(Sandbox):
+    def test_apply_and_export_change_no_byte(self):
+        self.make_series()
+        first = self.files
+        shutil.rmtree(self.repo / "build/linux")
+        self.works("series.py", "tree")
+        self.assertIn("2 patches", self.out)
+        self.works("series.py", "export")
+        self.assertIn("nothing changed", self.out)
+        self.assertEqual(self.series_files(), first)
+        text = self.patch(1).read_text()
+        self.assertIn("Notes:\n    For reviewers:\n    \n      an indented line\n", text)
+        self.assertRegex(text, r"\AFrom 0{40} ")
+        self.assertRegex(text, r"\nindex [0-9a-f]{40}\.\.[0-9a-f]{40} ")
+        self.assertNotRegex(text, r"\n-- \n")
+
+    def test_export_ignores_the_git_configuration_of_its_user(self):
+        self.make_series()
+        (self.top / ".gitconfig").write_text(
+            "[diff]\n\tnoprefix = true\n\tcontext = 9\n\tmnemonicPrefix = true\n\talgorithm = patience\n[format]\n"
+            "\tnumbered = true\n\tsignature = me\n\tsubjectPrefix = RFC\n\tthread = true\n[core]\n\tabbrev = 9\n")
+        self.works("series.py", "export")
+        self.assertEqual(self.series_files(), self.files)
+
+    def test_export_removes_the_file_of_a_dropped_commit(self):
+        self.make_series()
+        self.git("reset", "-q", "--hard", "HEAD^")
+        self.works("series.py", "export")
+        self.assertEqual(len(self.series_files()), 2)
+
+    def test_export_refuses_a_fixup_commit(self):
+        self.make_series()
+        self.change(20, "x", "fixup! " + NAMES[0])
+        self.fails("fixup! ", "series.py", "export")
+        self.assertEqual(self.series_files(), self.files)
+
+    def test_a_note_survives_a_rebase(self):
+        self.make_series()
+        self.git("commit", "-q", "--amend", "-m", NAMES[1] + ", reworded\n\nAssisted-by: LLM\n")
+        self.git("rebase", "-q", "--force-rebase", self.git("rev-list", "--max-parents=0", "HEAD").strip())
+        self.works("series.py", "export")
+        self.assertIn("For reviewers", self.patch(1).read_text())
+
+    def test_patch_that_does_not_apply(self):
+        self.make_series()
+        before, path = self.head(), self.patch(2)
+        good = path.read_bytes()
+        path.write_bytes(good.replace(b"-line 100", b"-line one hundred"))
+        self.fails(r"0002-.* does not apply after 1 of 2", "series.py", "tree")
+        self.assertEqual(self.head(), before)
+        self.assertEqual(self.git("status", "--porcelain"), "")
+        path.write_bytes(good)
+        self.works("series.py", "tree")
+
+    def test_patch_at_an_offset_is_refused(self):
+        self.make_series()
+        path = self.patch(2)
+        text = path.read_text().replace("@@ -98,7 +98,7 @@", "@@ -95,7 +95,7 @@")
+        self.assertNotEqual(text, path.read_text())
+        path.write_text(text.replace("index ", "index 1", 1).replace("index 1", "index ", 1))
+        # Same blobs: git finds the place, the result is right, only the export differs.
+        self.fails_check("apply and export change no byte")
+        # Other blobs: it was made for another file.
+        path.write_text(re.sub(r"(\nindex \w+\.\.)\w{4}", r"\g<1>0000", path.read_text()))
+        self.fails("not in the place it was made for", "series.py", "tree")
+
+    def fails_check(self, name):
+        self.assertEqual(self.run_script("series.py", "check"), 1, self.out + self.err)
+        self.assertRegex(self.out, rf"(?m)^not ok \d+ .*{name}")
+
+    def test_tree_hash_of_another_series(self):
+        self.make_series()
+        self.write_base("1" * 40)
+        shutil.rmtree(self.repo / "build/linux")
+        self.fails("after the last patch the git tree is", "series.py", "tree")
+
+    def test_work_that_is_not_exported_is_kept(self):
+        self.make_series()
+        self.change(50, "new work", "Third")
+        head = self.head()
+        self.fails("commits that are not in patches/linux", "series.py", "tree")
+        (self.repo / "build/linux/code.c").write_text("half done\n")
+        self.fails("uncommitted changes", "series.py", "tree")
+        self.works("series.py", "clean")
+        self.assertIn("build/linux was kept", self.out)
+        self.assertEqual(self.head(), head)
+        self.assertEqual((self.repo / "build/linux/code.c").read_text(), "half done\n")
+
+    def test_clean_removes_what_is_exported(self):
+        self.make_series()
+        self.works("series.py", "clean")
+        self.assertEqual([p.name for p in (self.repo / "build").iterdir()], [".lock"])
+
+    def test_tree_follows_the_patches(self):
+        self.make_series()
+        second = self.patch(2)
+        text = second.read_bytes()
+        second.unlink()
+        tree = self.git("rev-parse", "HEAD^^{tree}").strip()
+        self.write_base(tree)
+        self.works("series.py", "tree")
+        self.assertEqual(self.git("rev-parse", "HEAD^{tree}").strip(), tree)
+        second.write_bytes(text)
+
+    def test_check_passes_a_good_series(self):
+        self.make_series()
+        self.patch(1).write_text(self.patch(1).read_text().replace("    checkpatch: X: why\n", ""))
+        self.works("series.py", "tree")
+        self.works("series.py", "check")
+        self.assertEqual(len(re.findall(r"^ok ", self.out, re.M)), 6, self.out)
+
+    def test_check_wants_the_trailers(self):
+        self.make_series()
+        path = self.patch(2)
+        text = path.read_text()
+        path.write_text(text.replace("Assisted-by: LLM\n", ""))
+        self.fails_check("0002")
+        path.write_text(text.replace("Assisted-by: LLM\n", "Assisted-by: LLM\nSigned-off-by: A <a@example.org>\n"))
+        self.fails_check("0002")
+
+    def test_check_finds_a_checkpatch_exception_without_use(self):
+        self.make_series()
+        self.fails_check("0001")
+        self.assertIn("argues for checkpatch X, which does not occur", self.out)
+
+    def test_check_reads_the_cover_letter(self):
+        self.make_series()
+        cover = self.repo / "patches/linux/0000-cover-letter.patch"
+        cover.write_text(cover.read_text() + "\nSee scripts/gone.c.\n")
+        self.fails_check("cover letter")
+
+    def test_another_stable_release_is_merged_three_way(self):
+        self.make_series()
+        other = self.top / "linux-other"
+        shutil.copytree(self.top / "linux-small", other)
+        text = (other / "code.c").read_text()
+        (other / "code.c").write_text("a new first line\n" + text)
+        (other / "Makefile").write_text((other / "Makefile").read_text().replace("= 4", "= 5"))
+        self.git("init", "-q", tree=other)
+        self.git("fetch", "-q", self.repo / "build/linux", "HEAD", tree=other)
+        self.git("add", "-A", "-f", tree=other)
+        self.git("commit", "-q", "-m", "another", tree=other)
+        shutil.rmtree(self.repo / "build/linux")
+        self.works("series.py", "tree", LINUX=str(other))
+        self.assertIn("the base is Linux 7.3.5, not the pinned 7.3.4", self.out)
+        self.assertEqual((self.repo / "build/linux/code.c").read_text().splitlines()[11], "changed")
+
+    def test_another_kernel_is_refused(self):
+        (self.top / "linux-small/Makefile").write_text("VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 0\nEXTRAVERSION =\n")
+        sh("tar", "-cJf", self.tarball, "-C", self.top, "linux-small", cwd=self.top)
+        self.fails(r"is Linux 6\.1\.0; the series is for 7\.3\.y", "series.py", "tree")
+        self.assertFalse((self.repo / "build/linux").exists())
+
+    def test_mbox_goes_through_b4(self):
+        self.make_series()
+        self.works("series.py", "mbox", SIGNOFF="Ann Bé <ann@example.org>", REVISION="2")
+        text = (self.repo / "build/gmem-convert.mbox").read_text()
+        self.assertIn("Subject: [PATCH v2 0/2] A small series\n", text)
+        self.assertIn("\n>From here on", text)
+        self.assertRegex(text, r"code.c \| 4 \+\+--")
+        tree = self.top / "applied"
+        self.git("clone", "-q", self.repo / "build/linux", tree, tree=self.top)
+        self.git("checkout", "-q", "--detach", self.git("rev-list", "--max-parents=0", "HEAD").strip(), tree=tree)
+        # b4 takes for granted that its user has told git a name.
+        (self.top / ".gitconfig").write_text("[user]\n\tname = c\n\temail = c@example.org\n")
+        env = dict(self.env, XDG_CACHE_HOME=str(self.top / "cache"), XDG_DATA_HOME=str(self.top / "data"))
+        (self.top / "am").mkdir()
+        sh("b4", "--offline-mode", "-n", "am", "-m", self.repo / "build/gmem-convert.mbox", "-o", self.top / "am",
+           cwd=tree, env=env)
+        self.git("am", "-q", *(self.top / "am").glob("*.mbx"), tree=tree)
+        self.assertEqual(self.git("rev-parse", "HEAD^{tree}", tree=tree), self.git("rev-parse", "HEAD^{tree}"))
+        self.assertEqual(self.git("log", "-2", "--format=%s", tree=tree).splitlines(), NAMES[::-1])
+        for message in self.git("log", "-2", "--format=%B%x00", tree=tree).split("\0")[:2]:
+            self.assertIn("Assisted-by: LLM\nSigned-off-by: Ann Bé <ann@example.org>\n", message)
+
+    def test_mbox_wants_a_whole_address(self):
+        self.make_series()
+        self.fails("is not of the form", "series.py", "mbox", SIGNOFF="Ann")
+
+
+class Trouble(Sandbox):
+    def test_wrong_checksum(self):
+        deb = self.repo / "build/dl/linux-source-7.3_7.3.4-1~bpo13+1_all.deb"
+        deb.parent.mkdir(parents=True)
+        deb.write_text("not the package")
+        self.fails("wrong checksum", "series.py", "tree", LINUX="")
+        self.assertFalse(deb.exists())
+        self.assertFalse((self.repo / "build/linux").exists())
+
+    def test_no_network(self):
+        # Nothing listens on the discard port: every connection is refused at once.
+        proxy = "http://127.0.0.1:9"
+        self.fails("fetch linux-source-7.3 .* failed", "series.py", "tree", LINUX="", http_proxy=proxy, https_proxy=proxy)
+        self.assertIn("check the network", self.err)
+        self.works("series.py", "tree")
+
+    def test_full_disk(self):
+        (self.repo / "build").mkdir()
+        big = self.top / "linux-small/big"
+        big.write_bytes(os.urandom(3 << 20))
+        sh("tar", "-cJf", self.tarball, "-C", self.top, "linux-small", cwd=self.top)
+        inside = (f'mount -t tmpfs -o size=2m none "{self.repo}/build" || exit 77; cd "{self.repo}"; '
+                  'scripts/series.py tree; echo "status $?"')
+        done = subprocess.run(["unshare", *([] if os.getuid() == 0 else ["-r"]), "-m", "sh", "-c", inside],
+                              env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, timeout=60, check=False)
+        if done.returncode:
+            self.skipTest(f"no mount namespace here: {done.stdout.strip()[-100:]}")
+        self.assertRegex(done.stdout, "error: the disk is full")
+        self.assertIn("status 1\n", done.stdout)
+        self.assertNotIn("Traceback", done.stdout)
+        big.unlink()
+        sh("tar", "-cJf", self.tarball, "-C", self.top, "linux-small", cwd=self.top)
+        self.works("series.py", "tree")
+
+    def tools_without(self, *names):
+        """A PATH with the usual programs, but not these."""
+        directory = self.top / "bin"
+        directory.mkdir()
+        for source in ("/bin", "/usr/bin"):
+            for path in pathlib.Path(source).iterdir():
+                if path.name not in names and not (directory / path.name).exists():
+                    (directory / path.name).symlink_to(path)
+        return str(directory)
+
+    def test_missing_compiler(self):
+        self.works("series.py", "tree")
+        self.fails("the compiler gcc is missing", "kernel.py", "x86_64", PATH=self.tools_without("gcc"))
+
+    def test_missing_tools_on_another_distribution(self):
+        path = self.tools_without("flex", "bison", "apt-get")
+        self.fails("no apt-get", "tools.sh", "build", PATH=path)
+        self.assertRegex(self.err, r"install what it calls .*: bison flex")
+
+    def test_interrupt(self):
+        # A pipe that nobody fills stands for a step that takes long.
+        pipe = self.top / "slow.tar"
+        os.mkfifo(pipe)
+        child = subprocess.Popen([self.repo / "scripts/series.py", "tree"], cwd=self.repo,
+                                 env=dict(self.env, LINUX=str(pipe)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True)
+        with open(pipe, "wb"):
+            child.stdout.readline()
+            time.sleep(0.3)
+            child.send_signal(signal.SIGINT)
+            _, err = child.communicate(timeout=10)
+        self.assertEqual(child.returncode, 130)
+        self.assertRegex(err, "error: interrupted")
+        self.assertNotIn("Traceback", err)
+        self.assertFalse((self.repo / "build/linux").exists())
+        self.works("series.py", "tree")
+
+    def test_two_commands_at_once(self):
+        (self.repo / "build").mkdir()
+        with open(self.repo / "build/.lock", "w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.fails("another command is at work", "series.py", "tree")
+        self.works("series.py", "tree")
+
+    def test_source_that_does_not_exist(self):
+        self.fails("does not exist", "series.py", "tree", LINUX="/nowhere")
+
+    def test_unknown_test(self):
+        self.fails("no test in tests/list", "test.py", T="no-such-test")
+
+
+class Ktap(unittest.TestCase):
+    def judge(self, text, end="exit 0", ktap=True, splats=()):
+        run = report.Run("x", lines=list(enumerate(text.splitlines(), 1)), end=end, splats=list(splats))
+        return [(case.name, case.status) for case in report.judge(run, ktap)]
+
+    def test_plain(self):
+        self.assertEqual(self.judge("TAP version 13\n1..2\n# RUN a\nok 1 a\nok 2 b # SKIP no hardware\n"),
+                         [("a", "ok"), ("b", "skip")])
+
+    def test_reason_of_a_skip(self):
+        cases, _ = report.parse_ktap([(1, "1..1"), (2, "ok 1 - b # SKIP no hardware")])
+        self.assertEqual((cases[0].name, cases[0].reason), ("b", "no hardware"))
+
+    def test_failure_has_its_place_and_detail(self):
+        cases, _ = report.parse_ktap([(7, "1..1"), (8, "# x.c:3: expected 1"), (9, "not ok 1 b")])
+        self.assertEqual((cases[0].place, cases[0].detail), (9, ["# x.c:3: expected 1"]))
+
+    def test_plan_not_fulfilled(self):
+        self.assertIn(("plan", "fail"), self.judge("1..3\nok 1 a\nok 2 b\n"))
+
+    def test_missing_plan(self):
+        self.assertIn(("plan", "fail"), self.judge("ok 1 a\n"))
+        self.assertEqual(self.judge("hello\n"), [("output", "fail")])
+
+    def test_wrong_number(self):
+        self.assertIn(("b", "fail"), self.judge("1..2\nok 1 a\nok 3 b\n"))
+
+    def test_exit_status_must_agree(self):
+        self.assertEqual(self.judge("1..1\nok 1 a\n", "exit 1"), [("a", "ok"), ("exit status", "fail")])
+        self.assertEqual(self.judge("1..1\nnot ok 1 a\n", "exit 0"), [("a", "fail"), ("exit status", "fail")])
+        self.assertEqual(self.judge("1..1\nnot ok 1 a\n", "exit 1"), [("a", "fail")])
+        self.assertIn(("exit status", "fail"), self.judge("1..1\nok 1 a\n", "exit 4"))
+
+    def test_signal_and_timeout(self):
+        self.assertIn(("end", "fail"), self.judge("1..1\nok 1 a\n", "signal 11"))
+        self.assertIn(("end", "fail"), self.judge("1..1\nok 1 a\n", "timeout"))
+        self.assertIn(("end", "fail"), self.judge("1..1\nok 1 a\n", ""))
+
+    def test_whole_program_skipped(self):
+        self.assertEqual(self.judge("1..0 # SKIP no KVM\n", "exit 4"), [("all", "skip")])
+        self.assertEqual(self.judge("Requirement not met: cap\n", "exit 4", ktap=False), [("", "skip")])
+
+    def test_program_without_ktap(self):
+        self.assertEqual(self.judge("hello\n", "exit 0", ktap=False), [("", "ok")])
+        self.assertEqual(self.judge("hello\n", "exit 254", ktap=False), [("", "fail")])
+
+    def test_levels(self):
+        text = "1..2\n    1..2\n    ok 1 x\n    not ok 2 y\nnot ok 1 a\n    1..1\n    ok 1 z\nok 2 b\n"
+        self.assertEqual(self.judge(text, "exit 1"), [("x", "ok"), ("y", "fail"), ("z", "ok")])
+        self.assertIn(("plan", "fail"), self.judge("1..1\n    1..2\n    ok 1 x\nok 1 a\n"))
+
+    def test_failed_parent_of_good_cases(self):
+        self.assertIn(("a", "fail"), self.judge("1..1\n    1..1\n    ok 1 x\nnot ok 1 a\n", "exit 1"))
+
+    def test_kernel_complaint_fails_a_good_test(self):
+        self.assertIn(("kernel log", "fail"), self.judge("1..1\nok 1 a\n", splats=[(5, ["WARNING: x", "at y"])]))
+
+
+class Console(unittest.TestCase):
+    HEAD = "SeaBIOS\n[    0.0] Linux version 7.3.4\n"
+    FIRST = "[    1.0] gmem: begin 1 /bin/a -x\n[    1.1] gmem| 1..1\n[    1.2] gmem| ok 1 c\n"
+    END = "[    1.3] gmem: end 1 exit 0, 300 ms\n"
+    DONE = "[    2.0] gmem: finished\n[    2.1] reboot: Power down\n"
+
+    def read(self, text, allowed=lambda line: False):
+        with tempfile.NamedTemporaryFile("w", suffix=".log") as file:
+            file.write(text.replace("\n", "\r\n"))
+            file.flush()
+            return report.read_console(file.name, allowed)
+
+    def test_good(self):
+        console = self.read(self.HEAD + self.FIRST + self.END + self.DONE)
+        self.assertTrue(console.finished)
+        self.assertEqual(console.splats, [])
+        run, = console.runs
+        self.assertEqual((run.command, run.end, run.seconds, run.splats), ("/bin/a -x", "exit 0", 0.3, []))
+        self.assertEqual(run.lines, [(4, "1..1"), (5, "ok 1 c")])
+
+    def test_warning_belongs_to_the_test_that_runs(self):
+        warning = "[    1.25] WARNING: CPU: 0 PID: 1 at virt/kvm/x.c:1\n[    1.25] Call Trace:\n"
+        console = self.read(self.HEAD + self.FIRST + warning + self.END + self.DONE)
+        self.assertEqual(len(console.runs[0].splats), 1)
+        self.assertEqual(console.runs[0].splats[0][0], 6)
+        self.assertEqual(console.runs[0].splats[0][1][1], "Call Trace:")
+        console = self.read(self.HEAD + warning + self.FIRST + self.END + self.DONE)
+        self.assertEqual((len(console.runs[0].splats), len(console.splats)), (0, 1))
+
+    def test_every_kind_of_complaint(self):
+        for text in ("BUG: KASAN: slab-out-of-bounds in x", "WARNING: possible circular locking dependency detected",
+                     "INFO: task x:1 blocked for more than 120 seconds.", "BUG: sleeping function called from invalid",
+                     "kernel BUG: at x", "Kernel panic - not syncing: x", "Oops: 0000 [#1] SMP", "UBSAN: shift",
+                     "rcu: INFO: rcu_sched detected stalls on CPUs/tasks", "Internal error: Oops: 1",
+                     "watchdog: BUG: soft lockup - CPU#0 stuck", "kvm [1]: nVHE hyp BUG at: x", "** 9 printk messages dropped **",
+                     "kernel BUG at virt/kvm/guest_memfd.c:1!"):
+            console = self.read(self.HEAD + f"[    1.0] {text}\n" + self.DONE)
+            self.assertEqual(len(console.splats), 1, text)
+
+    def test_words_of_a_test_are_no_complaint(self):
+        console = self.read(self.HEAD + self.FIRST.replace("ok 1 c", "WARNING: I am a test") + self.END + self.DONE)
+        self.assertEqual((console.runs[0].splats, console.splats), ([], []))
+
+    def test_known_complaint(self):
+        text = self.HEAD + "[    0.5] WARNING: old friend\n" + self.DONE
+        self.assertEqual(self.read(text, lambda line: "old friend" in line).splats, [])
+
+    def test_hang(self):
+        console = self.read(self.HEAD + self.FIRST)
+        self.assertFalse(console.finished)
+        self.assertEqual(console.runs[0].end, "")
+
+    def test_panic(self):
+        console = self.read(self.HEAD + self.FIRST + "[    1.5] Kernel panic - not syncing: x\n")
+        self.assertFalse(console.finished)
+        self.assertEqual(len(console.runs[0].splats), 1)
+
+    def test_long_lines_are_joined(self):
+        text = self.FIRST.replace("ok 1 c", "ok 1 ab") + "[    1.2] gmem+ cd\n"
+        self.assertEqual(self.read(self.HEAD + text + self.END + self.DONE).runs[0].lines[1][1], "ok 1 abcd")
+
+
+class Repository(unittest.TestCase):
+    def test_lists_can_be_read(self):
+        self.assertTrue(runner.read_list())
+        runner.read_known()
+
+    def test_shell_is_clean(self):
+        scripts = [*ROOT.glob("scripts/*.sh"), ROOT / ".ci/run"]
+        sh("shellcheck", *scripts, cwd=ROOT)
+
+    def test_help_names_every_target(self):
+        text = sh("make", "help", cwd=ROOT, env=CLEAN)
+        for target in re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split():
+            self.assertRegex(text, rf"(?m)^  make {target} ")
+
+
+class KtapResult(unittest.TestResult):
+    """Prints each result as a KTAP line; the text of a failure goes before it as comments."""
+
+    def __init__(self, total):
+        super().__init__()
+        print(f"KTAP version 1\n1..{total}", flush=True)
+
+    def line(self, test, word, tail=""):
+        print(f"{word} {self.testsRun} {test.id().split('.', 1)[-1]}{tail}", flush=True)
+
+    def addSuccess(self, test):
+        self.line(test, "ok")
+
+    def addSkip(self, test, reason):
+        self.line(test, "ok", f" # SKIP {reason}")
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        for line in "".join(traceback.format_exception(*err)).splitlines():
+            print("# " + line)
+        self.line(test, "not ok")
+
+    addError = addFailure
+
+
+def main():
+    loader = unittest.defaultTestLoader
+    loader.testNamePatterns = [f"*{name}*" for name in sys.argv[1:]] or None
+    suite = loader.loadTestsFromModule(sys.modules[__name__])
+    result = KtapResult(suite.countTestCases())
+    suite.run(result)
+    return 0 if result.wasSuccessful() and result.testsRun else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
