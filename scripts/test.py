@@ -20,7 +20,7 @@ import kernel
 import machine
 import report
 import series
-from common import LINUX, LOGS, ROOT, Fail, Step, rel
+from common import LOGS, ROOT, Fail, Step, rel
 
 SAMPLE = "gmem-convert-vmm"
 Test = collections.namedtuple("Test", "name machine group seconds ktap argv")
@@ -126,7 +126,7 @@ def on_host(test, known, results):
         began = time.monotonic()
         with open(log, "wb") as file:
             child = common.start(test.argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-                                 env=dict(kernel.ENV, LINUX_TREE=str(LINUX), BUILD_DIR=str(common.BUILD / "host")))
+                                 env={**kernel.ENV, common.HELD: str(common.BUILD)})
             try:
                 while child.poll() is None and time.monotonic() < began + test.seconds:
                     step.progress(f"{sum(1 for _ in open(log, 'rb'))} lines")

@@ -22,7 +22,7 @@ import report  # noqa: E402  (the modules under test)
 import test as runner  # noqa: E402
 
 CLEAN = {key: value for key, value in os.environ.items()
-         if key not in ("LINUX", "SIGNOFF", "REVISION", "T", "ARCH", "ACCEL", "APPEND", "MAKEFLAGS") and
+         if key not in ("LINUX", "SIGNOFF", "REVISION", "T", "ARCH", "ACCEL", "APPEND", "MAKEFLAGS", "GMEM_LOCK_HELD") and
          not key.startswith("GIT_")}
 NAMES = ["First change of the small kernel", "Second, by Jörg"]
 
