@@ -73,10 +73,13 @@ def write(path, text):
 # Every child runs in a session of its own, so that it and its children can be ended together.
 _children = set()
 _children_lock = threading.Lock()
+_stopping = threading.Event()
 
 
 def start(argv, **options):
     with _children_lock:
+        if _stopping.is_set():
+            raise KeyboardInterrupt
         child = subprocess.Popen([str(a) for a in argv], start_new_session=True, **options)
         _children.add(child)
     return child
@@ -93,7 +96,11 @@ def end(child, sig=signal.SIGKILL):
 
 
 def end_all():
-    for child in list(_children):
+    """Ends every child, and keeps threads from starting another one. The program is about to end."""
+    with _children_lock:
+        _stopping.set()
+        left = list(_children)
+    for child in left:
         end(child)
 
 

@@ -111,7 +111,7 @@ class Results:
             for case in cases:
                 if case.status == "fail":
                     print(f"         FAIL {case.name + ': ' if case.name else ''}{case.reason}"
-                          f"  at {rel(log)}:{case.place}")
+                          + (f"  at {rel(log)}:{case.place}" if case.place else ""))
                     for line in case.detail:
                         print(f"              | {line[:160]}")
         print(f"{count['ok']} passed, {count['fail']} failed, {count['skip']} skipped", flush=True)
@@ -148,6 +148,13 @@ def verdict(cases):
 
 
 def on_machine(name, tests, known, results):
+    try:
+        boot(name, tests, known, results)
+    except Fail as err:
+        broken(tests, f"{name} could not be booted", err, results)
+
+
+def boot(name, tests, known, results):
     """Boots one machine for all its tests, and judges what its console says."""
     with Step(f"boot {name}: {len(tests)} tests") as step:
         seen = ""
@@ -186,6 +193,20 @@ def machine_row(name):
     return Test(f"{name}", name, "", 0, False, [])
 
 
+def build(flavour, tests):
+    kernel.build_kernel(flavour)
+    kernel.build_programs(flavour, [test.argv[0] for test in tests if test.argv[0] != SAMPLE])
+
+
+def broken(tests, reason, err, results):
+    """Tests that could not even be started fail, each of them."""
+    print(f"error: {err.what}\n  next: {err.todo}")
+    detail = err.what.splitlines()
+    for test in tests:
+        results.add(test, [report.Case("", "fail", reason, detail=detail)], 0.0, LOGS)
+        detail = []
+
+
 def run_all(tests, known):
     results = Results()
     machines = kernel.Flavour.machines()
@@ -193,17 +214,25 @@ def run_all(tests, known):
     for test in tests:
         if test.machine == "host":
             on_host(test, known, results)
-    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-        boots = []
+    boots = []
+    pool = concurrent.futures.ThreadPoolExecutor(max_workers=2)
+    try:
         for name in flavours:
-            flavour = kernel.Flavour(name)
             mine = [test for test in tests if test.machine != "host" and machines[test.machine][0].name == name]
-            kernel.build_kernel(flavour)
-            kernel.build_programs(flavour, [test.argv[0] for test in mine if test.argv[0] != SAMPLE])
+            try:
+                build(kernel.Flavour(name), mine)
+            except Fail as err:
+                # The other machines still have something to tell.
+                broken(mine, f"{name} could not be built", err, results)
+                continue
             for where in dict.fromkeys(test.machine for test in mine):
                 boots.append(pool.submit(on_machine, where, [t for t in mine if t.machine == where], known, results))
-        for boot in boots:
-            boot.result()
+        for future in boots:
+            future.result()
+    except BaseException:
+        common.end_all()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
     for entry in known:
         if not entry.used and not os.environ.get("T"):
             print(f"note: tests/known-failures:{entry.line} applied to nothing")
@@ -213,8 +242,7 @@ def run_all(tests, known):
 def sample():
     """make run: the shortest way to a page that is converted in place."""
     flavour = kernel.Flavour("x86_64")
-    kernel.build_kernel(flavour)
-    kernel.build_programs(flavour, [])
+    build(flavour, [])
     if not (flavour.programs / SAMPLE).exists():
         raise Fail(f"the series has no samples/kvm/{SAMPLE}.c yet", "this command needs it")
     print("-- boot x86_64 and run the sample VMM in it")
