@@ -33,6 +33,18 @@ def git(*args, tree=LINUX, env=None, **options):
     return output("git", "-C", tree, *args, env=env or git_env(), **options)
 
 
+def uncommitted(tree=LINUX):
+    """What a work tree has that its last commit has not: (changes as git status names them, new files).
+
+    git's own idea of a new file is of no use here: the .gitignore that the distribution put into the
+    base ignores the whole top level. Nothing is built inside the tree, so whatever is new counts.
+    """
+    changed = git("status", "--porcelain", "--untracked-files=no", tree=tree)
+    litter = [f"--exclude={pattern}" for pattern in ("*.o", "*.orig", "*.rej", "*~", ".*.swp", "__pycache__")]
+    new = git("ls-files", "-z", "--others", *litter, tree=tree)
+    return changed, [name for name in new.split("\0") if name]
+
+
 def verify(path, want):
     got = common.sha256(path)
     if got != want:
@@ -71,7 +83,7 @@ def fetch():
             download(pin, downloads, deb, step)
     verify(deb, pin["deb-sha256"])
     new = tarball.with_name(tarball.name + ".new")
-    with Step("unpack the package", "unpack.log") as step:
+    with Step("unpack the package", "unpack-package.log") as step:
         step.run(["sh", "-c", 'dpkg-deb --fsys-tarfile "$1" | tar -xO "./$2" >"$3"', "sh", deb, pin["tarball"], new])
     os.replace(new, tarball)
     verify(tarball, pin["tarball-sha256"])

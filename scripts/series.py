@@ -167,16 +167,14 @@ def record(commit, tree=LINUX):
     common.write(pathlib.Path(tree, ".git", "gmem-patches"), digest(patch_files()))
 
 
-def dirty(tree=LINUX):
-    return git("status", "--porcelain", "--untracked-files=normal", tree=tree)
-
-
 def work_of_its_own(tree=LINUX):
     """What would be lost with build/linux, in words; '' where nothing would."""
     if not (tree / ".git").exists():
         return ""
-    if dirty(tree):
-        return "uncommitted changes"
+    changed, new = base.uncommitted(tree)
+    if changed or new:
+        # git add and git status overlook a new file, see base.uncommitted().
+        return f"a new file that is not committed, {new[0]} (git add -f)" if new else "uncommitted changes"
     head = git("rev-parse", "HEAD", tree=tree).strip()
     if head in (ref(EXPORTED, tree), root_commit(tree)):
         return ""
@@ -245,8 +243,10 @@ def export():
         if re.search(r"^\w+ (fixup|squash|amend)! ", line):
             raise Fail(f"build/linux has the commit '{line}'", "run: git -C build/linux rebase -i --autosquash "
                        + root_commit()[:12])
-    if dirty():
-        print("note: the uncommitted changes in build/linux are not exported")
+    changed, new = base.uncommitted()
+    if changed or new:
+        print("note: not committed in build/linux, so not exported:\n"
+              + "\n".join("  " + name for name in [*changed.splitlines(), *("?? " + name for name in new)][:20]))
     PATCHES.mkdir(parents=True, exist_ok=True)
     changed = 0
     with tempfile.TemporaryDirectory() as directory:

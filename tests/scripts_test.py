@@ -53,7 +53,8 @@ class Sandbox(unittest.TestCase):
         kernel = self.top / "linux-small"
         (kernel / "scripts").mkdir(parents=True)
         (kernel / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\nEXTRAVERSION =\n")
-        (kernel / ".gitignore").write_text("*.o\n")
+        # The real base ignores its own top level as well.
+        (kernel / ".gitignore").write_text("*.o\n/*\n")
         (kernel / "ignored.o").write_text("the tarball has a file that is ignored\n")
         (kernel / "code.c").write_text("".join(f"line {n}\n" for n in range(200)))
         (kernel / "scripts/checkpatch.pl").write_text("#!/bin/sh\nexit 0\n")
@@ -101,8 +102,7 @@ class Sandbox(unittest.TestCase):
         lines = file.read_text().splitlines()
         lines[line] = text
         file.write_text("\n".join(lines) + "\n")
-        self.git("add", "-A")
-        self.git("commit", "-q", "-m", f"{subject}\n\nWhy: ümlaut.\n\nAssisted-by: LLM\n")
+        self.git("commit", "-q", "-a", "-m", f"{subject}\n\nWhy: ümlaut.\n\nAssisted-by: LLM\n")
         if note:
             self.git("notes", "add", "-m", note)
 
@@ -207,6 +207,13 @@ class Series(Sandbox):
         self.change(50, "new work", "Third")
         head = self.head()
         self.fails("commits that are not in patches/linux", "series.py", "tree")
+        self.git("reset", "-q", "--hard", "HEAD^")
+        new = self.repo / "build/linux/new.c"
+        new.write_text("a new file\n")
+        self.fails("a new file that is not committed, new.c", "series.py", "tree")
+        new.unlink()
+        self.works("series.py", "tree")
+        self.git("reset", "-q", "--hard", head)
         (self.repo / "build/linux/code.c").write_text("half done\n")
         self.fails("uncommitted changes", "series.py", "tree")
         self.works("series.py", "clean")
