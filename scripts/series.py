@@ -11,6 +11,7 @@ The files are the source. A patch is a mail as 'git format-patch' writes it; wha
 reviewers below the '---' line is kept as a git note of the commit. The cover letter is written by
 hand and no commit; 'mbox' adds its shortlog and diffstat.
 """
+import concurrent.futures
 import difflib
 import email
 import email.header
@@ -27,7 +28,7 @@ import tempfile
 import base
 import common
 from base import git, git_env
-from common import BUILD, LINUX, PATCHES, ROOT, Fail, Step, rel
+from common import BUILD, JOBS, LINUX, PATCHES, ROOT, Fail, Step, rel
 
 COVER = "0000-cover-letter.patch"
 EXPORTED = "refs/gmem/exported"  # what was last applied from, or exported to, patches/linux
@@ -300,9 +301,13 @@ def check():
         git("clone", "-q", "--bare", "--shared", LINUX, clone, tree=BUILD)
         tip = check_apply(ktap, files, clone, pathlib.Path(directory, "export"))
         ktap.result("the cover letter names files that exist", check_cover(tip, clone))
-    for path in files:
+    def check_patch(path):
         patch = Patch(path)
-        ktap.result(path.name, check_trailers(patch) + checkpatch(patch))
+        return check_trailers(patch) + checkpatch(patch)
+
+    with concurrent.futures.ThreadPoolExecutor(max_workers=JOBS) as pool:
+        for path, problems in zip(files, pool.map(check_patch, files)):
+            ktap.result(path.name, problems)
     return 1 if ktap.failed else 0
 
 
@@ -370,6 +375,8 @@ def checkpatch(patch):
     # The sign-off comes with the person who sends the series.
     text = subprocess.run([str(LINUX / "scripts/checkpatch.pl"), "--strict", "--show-types", "--terse", "--no-summary",
                            "--color=never", "--ignore", "MISSING_SIGN_OFF", str(patch.path.resolve())], cwd=LINUX,
+                          # The distribution's Python has the modules that checkpatch's helper needs.
+                          env=dict(os.environ, PATH="/usr/bin:/bin:" + os.environ["PATH"]),
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           check=False).stdout
     problems, used = [], set()

@@ -30,9 +30,13 @@ test	clang	clang
 test	shellcheck	shellcheck
 test	b4	b4
 test	perl	perl
+test	/usr/lib/python3/dist-packages/ply	python3-ply
+test	/usr/lib/python3/dist-packages/git	python3-git
 check	sparse	sparse
 check	shellcheck	shellcheck
 check	perl	perl
+check	/usr/lib/python3/dist-packages/ply	python3-ply
+check	/usr/lib/python3/dist-packages/git	python3-git
 mbox	b4	b4
 EOF
 }
