@@ -26,7 +26,7 @@ x86_64	qemu-system-x86_64	qemu-system-x86
 arm64	qemu-system-aarch64	qemu-system-arm
 arm64	aarch64-linux-gnu-gcc	gcc-aarch64-linux-gnu
 arm64	/usr/aarch64-linux-gnu/include/stdio.h	libc6-dev-arm64-cross
-test	clang	clang
+test	/usr/share/doc/liburcu-dev	liburcu-dev
 test	shellcheck	shellcheck
 test	b4	b4
 test	perl	perl
