@@ -455,8 +455,8 @@ def mbox():
         patch = Patch(path)
         text = path.read_text(errors="surrogateescape").split("\n\n", 1)[1]
         if signoff:
-            message, rest = text.split("\n---\n", 1)
-            text = message.rstrip("\n") + f"\nSigned-off-by: {signoff}\n---\n" + rest
+            message, rest = re.split(r"^---\n", text, maxsplit=1, flags=re.M)
+            text = f"{message.rstrip()}\nSigned-off-by: {signoff}\n---\n{rest}".lstrip("\n")
         sender = signoff or f"{patch.author['GIT_AUTHOR_NAME']} <{patch.author['GIT_AUTHOR_EMAIL']}>"
         mails.append(head(number, sender, patch.author["GIT_AUTHOR_DATE"], patch.subject) + "\n" + body(text))
     date = git("log", "-1", "--format=%aD").strip()

@@ -26,6 +26,19 @@ CLEAN = {key: value for key, value in os.environ.items()
          not key.startswith("GIT_")}
 NAMES = ["First change of the small kernel", "Second, by Jörg"]
 
+# What the small kernel understands of kbuild: code.c is compiled unless it has the word 'broken', the
+# configuration is what was asked for less CONFIG_LOST, and W=1 warns of each WARN in virt/kvm/a.c.
+KBUILD = r"""
+allnoconfig:
+	@mkdir -p $(O)/arch/x86/boot; grep -v CONFIG_LOST $(KCONFIG_ALLCONFIG) > $(O)/.config
+bzImage:
+	@echo "  CC      code.o"; if grep -n broken code.c; then echo "code.c:1: error: broken"; exit 1; fi
+	@cp code.c $(O)/arch/x86/boot/bzImage
+arch/x86/kvm/:
+	@echo "  CHECK   a.c"
+	@grep -n WARN virt/kvm/a.c | sed 's|^\([0-9]*\):|$(CURDIR)/virt/kvm/a.c:\1:5: warning: |'
+"""
+
 
 def sh(*argv, cwd, **options):
     done = subprocess.run([str(a) for a in argv], cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -52,7 +65,9 @@ class Sandbox(unittest.TestCase):
                         GIT_AUTHOR_EMAIL="j@example.org", GIT_COMMITTER_NAME="c", GIT_COMMITTER_EMAIL="c@example.org")
         kernel = self.top / "linux-small"
         (kernel / "scripts").mkdir(parents=True)
-        (kernel / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\nEXTRAVERSION =\n")
+        (kernel / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\nEXTRAVERSION =\n" + KBUILD)
+        (kernel / "virt/kvm").mkdir(parents=True)
+        (kernel / "virt/kvm/a.c").write_text("old WARN\n")
         # The real base ignores its own top level as well.
         (kernel / ".gitignore").write_text("*.o\n/*\n")
         (kernel / "ignored.o").write_text("the tarball has a file that is ignored\n")
@@ -311,6 +326,77 @@ class Series(Sandbox):
     def test_mbox_wants_a_whole_address(self):
         self.make_series()
         self.fails("is not of the form", "series.py", "mbox", SIGNOFF="Ann")
+
+
+class Build(Sandbox):
+    """kernel.py and commits.py, on the makefile of the small kernel."""
+
+    def setUp(self):
+        super().setUp()
+        self.works("series.py", "tree")
+
+    def test_nothing_is_built_twice(self):
+        self.works("kernel.py", "x86_64")
+        self.assertIn("compile x86_64", self.out)
+        self.works("kernel.py", "x86_64")
+        self.assertNotIn("compile x86_64", self.out)
+
+    def test_built_again_after_a_change(self):
+        self.works("kernel.py", "x86_64")
+        for path in ("code.c", "new.c"):
+            with open(self.repo / "build/linux" / path, "a", encoding="ascii") as file:
+                file.write("more\n")
+            self.works("kernel.py", "x86_64")
+            self.assertIn("compile x86_64", self.out, path)
+        with open(self.repo / "config/x86_64.config", "a", encoding="ascii") as file:
+            file.write("CONFIG_MORE=y\n")
+        self.works("kernel.py", "x86_64")
+        self.assertIn("compile x86_64", self.out)
+
+    def test_a_build_that_failed_is_not_taken_for_done(self):
+        code = self.repo / "build/linux/code.c"
+        good = code.read_text()
+        self.works("kernel.py", "x86_64")
+        code.write_text("broken\n")
+        self.fails("code.c:1: error: broken", "kernel.py", "x86_64")
+        self.fails("code.c:1: error: broken", "kernel.py", "x86_64")
+        code.write_text(good)
+        self.works("kernel.py", "x86_64")
+        self.assertIn("compile x86_64", self.out)
+
+    def test_a_symbol_that_kconfig_drops(self):
+        config = self.repo / "config/x86_64.config"
+        text = config.read_text()
+        config.write_text(text + "CONFIG_LOST=y\n")
+        self.fails("CONFIG_LOST=y, got n", "kernel.py", "x86_64")
+        config.write_text(text + "CONFIG_LOST=y\n# may differ: CONFIG_LOST because it is a test\n")
+        self.works("kernel.py", "x86_64")
+
+    def test_unknown_flavour(self):
+        self.fails("no kernel flavour 'vax'", "kernel.py", "vax")
+
+    def test_bisect(self):
+        self.change(1, "one", "First")
+        self.change(2, "broken", "Second")
+        self.change(2, "mended", "Third")
+        self.fails("patch 2 of 3 does not compile for x86_64: Second", "commits.py", "bisect", ARCH="x86_64")
+        self.git("reset", "-q", "--soft", "HEAD^")
+        self.git("commit", "-q", "--amend", "--no-edit")
+        self.works("commits.py", "bisect", ARCH="x86_64")
+        self.assertIn("known to compile: First", self.out)
+        self.assertIn("each of 2 patches compiles", self.out)
+
+    def test_new_warning(self):
+        file = self.repo / "build/linux/virt/kvm/a.c"
+        file.write_text("moved\nold WARN\n")
+        self.git("commit", "-q", "-a", "-m", "First")
+        self.works("commits.py", "warnings", ARCH="x86_64")
+        self.assertIn("no new warnings", self.out)
+        file.write_text("new WARN\nold WARN\n")
+        self.git("commit", "-q", "-a", "-m", "Second")
+        self.assertEqual(self.run_script("commits.py", "warnings", ARCH="x86_64"), 1)
+        self.assertIn("new: virt/kvm/a.c:1: new WARN\n", self.out)
+        self.assertNotIn("old WARN", self.out)
 
 
 class Trouble(Sandbox):
