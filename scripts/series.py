@@ -168,10 +168,14 @@ def record(commit, tree=LINUX):
     common.write(pathlib.Path(tree, ".git", "gmem-patches"), digest(patch_files()))
 
 
+def rebasing(tree=LINUX):
+    return any((tree / ".git" / name).exists() for name in ("rebase-merge", "rebase-apply"))
+
+
 def work_of_its_own(tree=LINUX):
-    """What would be lost with build/linux, in words; '' where nothing would."""
-    if not (tree / ".git").exists():
-        return ""
+    """What is in build/linux but not in patches/linux, in words; '' where nothing is."""
+    if rebasing(tree):
+        return "a rebase that is not finished"
     changed, new = base.uncommitted(tree)
     if changed or new:
         # git add and git status overlook a new file, see base.uncommitted().
@@ -239,6 +243,8 @@ def export():
         raise Fail("there is no build/linux to export", "run 'make tree' first")
     if not is_pinned():
         raise Fail("build/linux is not based on the pinned release", "port the work to a tree made with 'make tree'")
+    if rebasing():
+        raise Fail("a rebase of build/linux is not finished", "finish it (git -C build/linux rebase --continue), then export")
     commits = commits_of()
     for line in git("log", "--format=%h %s", f"{root_commit()}..HEAD").splitlines():
         if re.search(r"^\w+ (fixup|squash|amend)! ", line):
@@ -471,7 +477,11 @@ def mbox():
 
 
 def clean():
-    own = work_of_its_own() if (LINUX / ".git").exists() else ""
+    own = ""
+    if (LINUX / ".git").exists():
+        # Removing the repository would take its other branches along.
+        others = git("for-each-ref", "--no-merged=HEAD", "--format=%(refname:short)", "refs/heads", "refs/stash").split()
+        own = work_of_its_own() or (f"another branch with commits of its own, {others[0]}" if others else "")
     for path in sorted(BUILD.iterdir()) if BUILD.exists() else []:
         if path.name == ".lock" or path == LINUX and own:
             continue
@@ -480,7 +490,7 @@ def clean():
         else:
             path.unlink()
     if own:
-        print(f"build/linux was kept: it has {own}. 'make export' keeps them; then clean again.")
+        print(f"build/linux was kept: it has {own}. Export or remove that, then clean again.")
 
 
 def main():

@@ -236,6 +236,22 @@ class Series(Sandbox):
         self.assertEqual(self.head(), head)
         self.assertEqual((self.repo / "build/linux/code.c").read_text(), "half done\n")
 
+    def test_work_on_another_branch_is_kept(self):
+        self.make_series()
+        self.git("checkout", "-q", "-b", "idea")
+        self.change(50, "new work", "Third")
+        self.git("checkout", "-q", "-")
+        self.works("series.py", "tree")
+        self.works("series.py", "clean")
+        self.assertIn("another branch with commits of its own, idea", self.out)
+        self.assertTrue((self.repo / "build/linux/code.c").exists())
+
+    def test_a_rebase_in_the_middle_is_left_alone(self):
+        self.make_series()
+        self.git("-c", "sequence.editor=sed -i 1s/pick/edit/", "rebase", "-q", "-i", "HEAD~2")
+        self.fails("a rebase that is not finished", "series.py", "tree")
+        self.fails("rebase of build/linux is not finished", "series.py", "export")
+
     def test_clean_removes_what_is_exported(self):
         self.make_series()
         self.works("series.py", "clean")
