@@ -148,6 +148,10 @@ def is_pinned(tree=LINUX):
 def format_to(directory, first, last, tree=LINUX):
     """Writes the patches of a range of commits as files."""
     if first != last:
+        # How hunks are headed depends on .gitattributes, which git does not look for without a work tree.
+        if git("ls-tree", "--name-only", first, ".gitattributes", tree=tree).strip():
+            where = pathlib.Path(tree, git("rev-parse", "--git-common-dir", tree=tree).strip(), "info", "attributes")
+            common.write(where, git("show", f"{first}:.gitattributes", tree=tree))
         git(*FORMAT, "-o", directory, f"{first}..{last}", tree=tree)
     return sorted(pathlib.Path(directory).glob("*.patch"))
 
