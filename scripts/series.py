@@ -28,9 +28,10 @@ import tempfile
 import base
 import common
 from base import git, git_env
-from common import BUILD, JOBS, LINUX, PATCHES, ROOT, Fail, Step, rel
+from common import BUILD, JOBS, LINUX, PATCHES, ROOT, Fail, Step, output, rel
 
 COVER = "0000-cover-letter.patch"
+MBOX = BUILD / "gmem-convert.mbox"
 EXPORTED = "refs/gmem/exported"  # what was last applied from, or exported to, patches/linux
 
 # Every option that a git configuration could change is given, so that all people export the same bytes.
@@ -304,13 +305,17 @@ def check():
     if not (LINUX / ".git").exists():
         base.create()
     files = patch_files()
-    ktap = Ktap(4 + len(files))
+    ktap = Ktap(5 + len(files))
     # In a clone that is thrown away: what is checked are the files, build/linux may have work of its own.
     with tempfile.TemporaryDirectory() as directory:
         clone = pathlib.Path(directory, "linux")
         git("clone", "-q", "--bare", "--shared", LINUX, clone, tree=BUILD)
         tip = check_apply(ktap, files, clone, pathlib.Path(directory, "export"))
         ktap.result("the cover letter names files that exist", check_cover(tip, clone))
+        own = work_of_its_own()
+        ktap.result("b4 takes the mbox, and it makes the same tree",
+                    [] if own else check_mbox(tip, clone, pathlib.Path(directory, "b4")),
+                    skip="build/linux has work that is not exported" if own else "")
     def check_patch(path):
         patch = Patch(path)
         return check_trailers(patch) + checkpatch(patch)
@@ -416,6 +421,27 @@ def check_cover(commit, tree):
     return problems
 
 
+def check_mbox(tip, tree, directory):
+    """What a reviewer does: b4 am, git am. The mails have to make the tree that the patches make."""
+    mbox()
+    directory.mkdir()
+    # b4 takes for granted that its user has told git a name.
+    common.write(directory / ".gitconfig", "[user]\n\tname = c\n\temail = c@example.org\n")
+    try:
+        output("b4", "--offline-mode", "-n", "am", "-m", MBOX, "-o", directory, cwd=LINUX,
+               env=dict(os.environ, HOME=str(directory), XDG_CACHE_HOME=str(directory), XDG_DATA_HOME=str(directory)))
+        mails = list(directory.glob("*.mbx"))
+        if len(mails) != 1:
+            return [f"b4 wrote {len(mails)} files instead of 1"]
+        (directory / "split").mkdir()
+        git("mailsplit", f"-o{directory / 'split'}", *mails, tree=tree)
+        commits = apply(root_commit(tree), sorted((directory / "split").iterdir()), strict=True, tree=tree)
+    except Fail as err:
+        return [err.what]
+    made, wanted = (git("rev-parse", commit + "^{tree}", tree=tree) for commit in (commits[-1], tip))
+    return [] if made == wanted else [f"the mails make the tree {made.strip()}, the patches {wanted.strip()}"]
+
+
 # -------------------------------------------------------------------- mbox
 
 def cover_text(path):
@@ -474,9 +500,8 @@ def mbox():
     mails.insert(0, head(0, sender, date, subject) + "\n"
                  + body(prose.rstrip("\n") + f"\n\n{log}\n{stat}\nbase: Linux {base.version(LINUX, first)}, git tree "
                         + git("rev-parse", first + "^{tree}").strip() + "\n"))
-    target = BUILD / "gmem-convert.mbox"
-    common.write(target, "".join(mails).encode(errors="surrogateescape"))
-    print(f"{rel(target)}: {len(mails)} mails" + (f", signed off by {signoff}" if signoff else
+    common.write(MBOX, "".join(mails).encode(errors="surrogateescape"))
+    print(f"{rel(MBOX)}: {len(mails)} mails" + (f", signed off by {signoff}" if signoff else
           "; to send it, give SIGNOFF=\"Name <address>\""))
 
 

@@ -33,6 +33,7 @@ test	perl	perl
 test	/usr/lib/python3/dist-packages/ply	python3-ply
 test	/usr/lib/python3/dist-packages/git	python3-git
 check	sparse	sparse
+check	b4	b4
 check	shellcheck	shellcheck
 check	perl	perl
 check	/usr/lib/python3/dist-packages/ply	python3-ply
