@@ -23,6 +23,7 @@ import series
 from common import LOGS, ROOT, Fail, Step, rel
 
 SAMPLE = "gmem-convert-vmm"
+RESULT = "test-result"
 Test = collections.namedtuple("Test", "name machine group seconds ktap argv")
 Known = collections.namedtuple("Known", "line name pattern reason used")
 
@@ -114,7 +115,9 @@ class Results:
                           + (f"  at {rel(log)}:{case.place}" if case.place else ""))
                     for line in case.detail:
                         print(f"              | {line[:160]}")
-        print(f"{count['ok']} passed, {count['fail']} failed, {count['skip']} skipped", flush=True)
+        last = f"{count['ok']} passed, {count['fail']} failed, {count['skip']} skipped"
+        common.write(LOGS / RESULT, last + "\n")
+        print(last, flush=True)
         return 0 if count["ok"] and not count["fail"] else 1
 
 
@@ -288,6 +291,7 @@ def main():
              or pattern == test.group]
     if not tests:
         raise Fail(f"no test in tests/list has '{pattern}' in its name or group", "tests/list has the names")
+    (LOGS / RESULT).unlink(missing_ok=True)
     series.tree(keep=True)
     status = 1
     try:
