@@ -475,7 +475,9 @@ class Trouble(Sandbox):
         os.mkfifo(pipe)
         child = subprocess.Popen([self.repo / "scripts/series.py", "tree"], cwd=self.repo,
                                  env=dict(self.env, LINUX=str(pipe)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                 stderr=subprocess.PIPE, text=True)
+                                 stderr=subprocess.PIPE, text=True,
+                                 # Whoever started the tests in the background may have them ignore it.
+                                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         with open(pipe, "wb"):
             child.stdout.readline()
             time.sleep(0.3)
