@@ -45,6 +45,7 @@ class Flavour:
         self.arch, self.cross = values["arch"], values["cross"]
         self.fragments = [ROOT / "config" / f"{f}.config" for f in values["fragments"].split()]
         self.image = values["image"]
+        self.samples = values.get("samples", "").split()
         self.objects = int(values["objects"])
         self.qemu, self.append = shlex.split(values["qemu"]), values["append"]
         self.boots = {key[len("boot."):]: value for key, value in values.items() if key.startswith("boot.")}
@@ -168,10 +169,10 @@ def build_kernel(flavour, src=LINUX, obj=None, log=None, title=None, strict=True
 
 
 def build_programs(flavour, selftests, src=LINUX):
-    """Builds what runs on the kernel: PID 1, the sample VMM where the series has it, KVM selftests."""
+    """Builds what runs on the kernel: PID 1, KVM selftests, and the samples that are for this architecture."""
     cc, version = flavour.compiler()
     init = ROOT / "guest" / "init.c"
-    sample = src / "samples" / "kvm" / "gmem-convert-vmm.c"
+    samples = [src / "samples" / "kvm" / f"{name}.c" for name in flavour.samples]
     names = sorted(set(selftests))
     stamp = flavour.programs / "stamp"
     key = "\n".join([tree_state(src), common.sha256(init), version, " ".join(names)])
@@ -193,8 +194,9 @@ def build_programs(flavour, selftests, src=LINUX):
                   "headers_install"], env=ENV)
         compiler = [*shlex.split(cc), "-static", "-O2", "-g", "-Wall", "-Wextra", "-isystem", str(uapi)]
         step.run([*compiler, "-o", flavour.programs / "init", init], env=ENV)
-        if sample.exists():
-            step.run([*compiler, "-pthread", "-o", flavour.programs / "gmem-convert-vmm", sample], env=ENV)
+        for sample in samples:
+            if sample.exists():
+                step.run([*compiler, "-o", flavour.programs / sample.stem, sample], env=ENV)
         if names:
             flavour.tests.mkdir(parents=True, exist_ok=True)
             step.run(["make", "-C", src / "tools/testing/selftests/kvm", f"-j{JOBS}", f"OUTPUT={flavour.tests}",
