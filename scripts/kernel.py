@@ -198,11 +198,12 @@ def build_programs(flavour, selftests, src=LINUX):
             if sample.exists():
                 step.run([*compiler, "-o", flavour.programs / sample.stem, sample], env=ENV)
         if names:
-            flavour.tests.mkdir(parents=True, exist_ok=True)
+            # arm64 generates a header below tools/, which has to exist.
+            (flavour.tests / "tools").mkdir(parents=True, exist_ok=True)
             step.run(["make", "-C", src / "tools/testing/selftests/kvm", f"-j{JOBS}", f"OUTPUT={flavour.tests}",
                       f"ARCH={flavour.arch}", f"CROSS_COMPILE={flavour.cross}", f"CC={cc}",
                       f"KHDR_INCLUDES=-isystem {uapi}", "LDFLAGS=-static",
-                      # Where arm64 generates a header; unset, that is in the kernel's tree.
+                      # Unset, that header would be generated in the kernel's tree.
                       f"abs_objdir={flavour.tests}",
                       *(str(flavour.tests / name) for name in names)], watch, env=ENV,
                      todo=f"see {rel(step.log)}; a test named in tests/list must exist in the kernel tree")
