@@ -1,14 +1,15 @@
 # The only entry point. Each target is one line of glue; the work is in scripts/.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
-export LINUX ACCEL APPEND SIGNOFF REVISION T ARCH
+export LINUX ACCEL APPEND SIGNOFF REVISION T ARCH S
 
 .DEFAULT_GOAL := help
-.PHONY: help run test tree export check bisect mbox tools clean
+.PHONY: help run test soak fuzz coverage mutants curve tree export check bisect mbox tools clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-8s %s\n' "$$t" "$$h"; done
 	@printf '\n%s\n' 'Variables:'
-	@printf '  %s\n' 'T=PATTERN        test: only the tests with that in their name, or of that group' \
+	@printf '  %s\n' 'T=PATTERN        test, mutants: only those with that in their name; test: or of that group' \
+	  'S=SECONDS        soak, fuzz: for how long' \
 	  'LINUX=PATH       tree: a tarball or git tree of the base instead of the download' \
 	  'ACCEL=NAME       run, test: the accelerator of the emulator; tcg unless given' \
 	  'ARCH="NAME..."   bisect, check: the kernel flavours to compile' \
@@ -22,6 +23,27 @@ run: ## build everything, boot a test machine and convert pages in it with the s
 test: ## run all tests; the last line is 'N passed, N failed, N skipped'
 	@scripts/tools.sh tree build x86_64 arm64 test
 	@scripts/test.py
+
+soak: ## S=SECONDS of random load on the kernel with all checks; prints the seeds
+	@scripts/tools.sh tree build x86_64
+	@scripts/test.py --soak
+
+fuzz: ## S=SECONDS of libFuzzer on the store, in userspace
+	@scripts/tools.sh tree build test
+	@scripts/series.py tree
+	@$(MAKE) -s -C build/linux/tools/testing/gmem OUTPUT=$(CURDIR)/build/store/ fuzz
+
+coverage: ## which of the added lines in virt/kvm the tests reach
+	@scripts/tools.sh tree build x86_64
+	@scripts/coverage.py
+
+mutants: ## break the kernel in each way of tests/mutants: a test has to notice
+	@scripts/tools.sh tree build x86_64 test
+	@scripts/mutants.py
+
+curve: ## what a conversion costs, and how long others wait, by the size of the batch
+	@scripts/tools.sh tree build x86_64
+	@scripts/mutants.py --curve
 
 tree: ## make build/linux: a git tree with a commit for the base and one for each patch
 	@scripts/tools.sh tree

@@ -45,8 +45,10 @@ class Flavour:
         self.arch, self.cross = values["arch"], values["cross"]
         self.fragments = [ROOT / "config" / f"{f}.config" for f in values["fragments"].split()]
         self.image = values["image"]
+        self.threads = values.get("threads", "multi")
         self.samples = values.get("samples", "").split()
         self.objects = int(values["objects"])
+        self.variables = shlex.split(values.get("make", ""))
         self.qemu, self.append = shlex.split(values["qemu"]), values["append"]
         self.boots = {key[len("boot."):]: value for key, value in values.items() if key.startswith("boot.")}
         self.dir = BUILD / self.name
@@ -81,7 +83,7 @@ class Flavour:
 
     def make(self, src, obj):
         return ["make", "-C", src, f"O={obj}", f"ARCH={self.arch}", f"CROSS_COMPILE={self.cross}",
-                f"CC={self.compiler()[0]}", f"-j{JOBS}"]
+                f"CC={self.compiler()[0]}", f"-j{JOBS}", *self.variables]
 
 
 def tree_state(src):
@@ -142,7 +144,8 @@ def build_kernel(flavour, src=LINUX, obj=None, log=None, title=None, strict=True
     stamp = obj / "gmem-stamp"
     image = obj / flavour.image
     text, _, _ = wanted_config(flavour)
-    key = "\n".join([tree_state(src), hashlib.sha256(text.encode()).hexdigest(), flavour.compiler()[1]])
+    key = "\n".join([tree_state(src), hashlib.sha256(text.encode()).hexdigest(), flavour.compiler()[1],
+                     *flavour.variables])
     if image.exists() and stamp.exists() and stamp.read_text() == f"{key}\n{image.stat().st_mtime_ns}\n":
         return image
     stamp.unlink(missing_ok=True)

@@ -21,9 +21,9 @@ from common import LOGS, Fail, Step, end, output, rel, start
 BOOT_SECONDS = 180  # with another machine and a compiler beside it
 
 
-def accelerator():
+def accelerator(flavour):
     accel = os.environ.get("ACCEL") or "tcg"
-    return "tcg,thread=multi" if accel == "tcg" else accel
+    return f"tcg,thread={flavour.threads}" if accel == "tcg" else accel
 
 
 def initramfs(flavour, path, runs):
@@ -53,22 +53,24 @@ def command(flavour, boot, initrd):
     append = " ".join(filter(None, [flavour.append, flavour.boots.get(boot, ""),
                                     "panic=-1 oops=panic printk.time=1 printk.devkmsg=on ignore_loglevel",
                                     os.environ.get("APPEND", "")]))
-    return [*flavour.qemu, "-accel", accelerator(), "-kernel", flavour.kernel / flavour.image, "-initrd", initrd,
+    return [*flavour.qemu, "-accel", accelerator(flavour), "-kernel", flavour.kernel / flavour.image, "-initrd", initrd,
             "-append", append, "-no-reboot", "-nographic", "-nodefaults", "-serial", "stdio", "-monitor", "none"]
 
 
-def boot(name, runs, watch=None, tag=""):
+def boot(name, runs, watch=None, tag="", kernel_dir=None, extra=()):
     """Boots a machine, runs the programs, returns the console's log and what QEMU said if it failed.
 
     The time limits of the programs are kept in the guest; the one here is for a guest that hangs.
+    'kernel_dir' is the kernel to boot if it is not the flavour's own, 'extra' more of QEMU's arguments.
     """
     machines = kernel.Flavour.machines()
     if name not in machines:
         raise Fail(f"no machine '{name}'", f"there are: {' '.join(machines)}")
     flavour, variant = machines[name]
+    flavour.kernel = kernel_dir or flavour.kernel
     log = LOGS / f"console-{name}{tag}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    argv = command(flavour, variant, initramfs(flavour, flavour.dir / f"initramfs-{name}{tag}.cpio", runs))
+    argv = [*command(flavour, variant, initramfs(flavour, flavour.dir / f"initramfs-{name}{tag}.cpio", runs)), *extra]
     limit = time.monotonic() + BOOT_SECONDS + sum(seconds + 12 for seconds, _ in runs)
     said = None
     with open(log, "wb", buffering=0) as file:

@@ -3,6 +3,7 @@
 
 usage: test.py          all tests, or with T=PATTERN in the environment those with that in their name
        test.py --run    the sample VMM in the x86_64 machine, its output on the terminal
+       test.py --soak   the tests of the group 'soak', for S seconds in all
 
 While one flavour is compiled, the machines of those before it run; at most two at a time.
 """
@@ -23,6 +24,7 @@ import series
 from common import LOGS, ROOT, Fail, Step, rel
 
 SAMPLE = "gmem-convert-vmm"
+SOAK = "soak"
 RESULT = "test-result"
 Test = collections.namedtuple("Test", "name machine group seconds ktap argv")
 Known = collections.namedtuple("Known", "line name pattern reason used")
@@ -157,7 +159,7 @@ def on_machine(name, tests, known, results):
         broken(tests, f"{name} could not be booted", err, results)
 
 
-def boot(name, tests, known, results):
+def boot(name, tests, known, results, **options):
     """Boots one machine for all its tests, and judges what its console says."""
     with Step(f"boot {name}: {len(tests)} tests") as step:
         seen = ""
@@ -169,7 +171,7 @@ def boot(name, tests, known, results):
             if begun:
                 step.progress(f"test {begun[-1][0]}/{len(tests)} {begun[-1][1].strip()}")
 
-        log, said = machine.boot(name, [(test.seconds, test.argv) for test in tests], watch)
+        log, said = machine.boot(name, [(test.seconds, test.argv) for test in tests], watch, **options)
         console = report.read_console(log, allowed(known, name))
         total = []
         for number, test in enumerate(tests):
@@ -276,16 +278,33 @@ def sample():
     return 0
 
 
+def soak(tests):
+    """The tests of the group, with their share of the time: an argument '30%' stands for that part of S."""
+    text = os.environ.get("S", "")
+    if not text.isdigit() or int(text) < 60:
+        raise Fail("how long? S is not a number of seconds, 60 or more", "for example: make soak S=3600")
+
+    def share(word):
+        return str(int(text) * int(word[:-1]) // 100) if re.fullmatch(r"\d+%", word) else word
+
+    return [test._replace(seconds=test.seconds + int(text), argv=[share(word) for word in test.argv])
+            for test in tests if test.group == SOAK]
+
+
 def main():
     held = common.lock()
     if sys.argv[1:] == ["--run"]:
         series.tree(keep=True)
         return sample()
+    if sys.argv[1:] == ["--soak"]:
+        tests = soak(read_list())
+        series.tree(keep=True)
+        return run_all(tests, read_known())
     if sys.argv[1:]:
         print(__doc__)
         return 2
     began = time.monotonic()
-    known, every = read_known(), read_list()
+    known, every = read_known(), [test for test in read_list() if test.group != SOAK]
     pattern = os.environ.get("T", "")
     tests = [test for test in every if pattern in test.name or fnmatch.fnmatchcase(test.name, pattern)
              or pattern == test.group]

@@ -32,6 +32,8 @@ test	b4	b4
 test	perl	perl
 test	/usr/lib/python3/dist-packages/ply	python3-ply
 test	/usr/lib/python3/dist-packages/git	python3-git
+test	clang	clang
+test	/usr/lib/llvm-14/lib/clang	libclang-rt-14-dev
 check	sparse	sparse
 check	b4	b4
 check	shellcheck	shellcheck
