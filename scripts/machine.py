@@ -51,7 +51,7 @@ def initramfs(flavour, path, runs):
 
 def command(flavour, boot, initrd):
     append = " ".join(filter(None, [flavour.append, flavour.boots.get(boot, ""),
-                                    "panic=-1 oops=panic printk.time=1 printk.devkmsg=on ignore_loglevel",
+                                    "panic=-1 oops=panic printk.time=1 printk.devkmsg=on ignore_loglevel log_buf_len=16M",
                                     os.environ.get("APPEND", "")]))
     return [*flavour.qemu, "-accel", accelerator(flavour), "-kernel", flavour.kernel / flavour.image, "-initrd", initrd,
             "-append", append, "-no-reboot", "-nographic", "-nodefaults", "-serial", "stdio", "-monitor", "none"]
