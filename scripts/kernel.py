@@ -47,6 +47,7 @@ class Flavour:
         self.image = values["image"]
         self.threads = values.get("threads", "multi")
         self.samples = values.get("samples", "").split()
+        self.tools = values.get("tools", "").split()
         self.objects = int(values["objects"])
         self.variables = shlex.split(values.get("make", ""))
         self.qemu, self.append = shlex.split(values["qemu"]), values["append"]
@@ -171,12 +172,12 @@ def build_kernel(flavour, src=LINUX, obj=None, log=None, title=None, strict=True
     return image
 
 
-def build_programs(flavour, selftests, src=LINUX):
-    """Builds what runs on the kernel: PID 1, KVM selftests, and the samples that are for this architecture."""
+def build_programs(flavour, programs, src=LINUX):
+    """Builds what runs on the kernel: PID 1, KVM selftests, and the samples and tools that are for this architecture."""
     cc, version = flavour.compiler()
     init = ROOT / "guest" / "init.c"
     samples = [src / "samples" / "kvm" / f"{name}.c" for name in flavour.samples]
-    names = sorted(set(selftests))
+    names = sorted(set(programs).difference(flavour.samples, flavour.tools, (f"{tool}-test" for tool in flavour.tools)))
     stamp = flavour.programs / "stamp"
     key = "\n".join([tree_state(src), common.sha256(init), version, " ".join(names)])
     if stamp.exists() and stamp.read_text() == key:
@@ -200,6 +201,11 @@ def build_programs(flavour, selftests, src=LINUX):
         for sample in samples:
             if sample.exists():
                 step.run([*compiler, "-o", flavour.programs / sample.stem, sample], env=ENV)
+        for tool in flavour.tools:
+            if (src / "tools/kvm" / tool).exists():
+                step.run(["make", "-C", src / "tools/kvm" / tool, f"OUTPUT={flavour.programs}/", f"CC={cc}",
+                          f"KHDR_INCLUDES=-isystem {uapi}", "LDFLAGS=-static",
+                          *(str(flavour.programs / name) for name in (tool, f"{tool}-test"))], env=ENV)
         if names:
             # arm64 generates a header below tools/, which has to exist.
             (flavour.tests / "tools").mkdir(parents=True, exist_ok=True)
@@ -214,7 +220,7 @@ def build_programs(flavour, selftests, src=LINUX):
 
 
 def program(flavour, name):
-    """Where a program of a test list is: the sample VMM, or a selftest by its name in the kernel tree."""
+    """Where a program of a test list is: a sample or a tool, or a selftest by its name in the kernel tree."""
     own = flavour.programs / name
     return own if own.exists() else flavour.tests / name
 

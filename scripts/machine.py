@@ -33,12 +33,15 @@ def initramfs(flavour, path, runs):
              "nod /dev/console 600 0 0 c 5 1", "nod /dev/null 666 0 0 c 1 3",
              f"file /init {flavour.programs / 'init'} 755 0 0"]
     tests, known = "", {}
-    for seconds, argv in runs:
+    # The test of a tool starts the tool.
+    tools = [(0, [name]) for name in flavour.tools if (flavour.programs / name).exists()]
+    for seconds, argv in [*tools, *runs]:
         name = argv[0]
         if name not in known:
             known[name] = "/bin/" + name.replace("/", "-")
             lines.append(f"file {known[name]} {kernel.program(flavour, name)} 755 0 0")
-        tests += f"{seconds} {' '.join([known[name], *argv[1:]])}\n"
+        if seconds:
+            tests += f"{seconds} {' '.join([known[name], *argv[1:]])}\n"
     common.write(path.with_suffix(".tests"), tests)
     lines.append(f"file /tests {path.with_suffix('.tests')} 644 0 0")
     common.write(path.with_suffix(".list"), "\n".join(lines) + "\n")
@@ -111,7 +114,7 @@ def main():
     flavour = machines[name][0]
     held = common.lock()
     kernel.build_kernel(flavour)
-    kernel.build_programs(flavour, [argv[0] for _, argv in runs if argv[0] != "gmem-convert-vmm"])
+    kernel.build_programs(flavour, [argv[0] for _, argv in runs])
     with Step(f"boot {name}", f"boot-{name}.log") as step:
         log, said = boot(name, runs, watch=lambda text: print(text, end="", flush=True), tag="-one")
         step.note = f"console in {rel(log)}"

@@ -80,7 +80,7 @@ def mutants():
     listed = [(path, *read_mutant(path, every)) for path in paths]
     for name in dict.fromkeys(one.machine for _, _, tests in listed for one in tests if one.machine != "host"):
         flavour, _ = kernel.Flavour.machines()[name]
-        kernel.build_programs(flavour, [one.argv[0] for one in every if one.machine == name and one.argv[0] != test.SAMPLE])
+        kernel.build_programs(flavour, [one.argv[0] for one in every if one.machine == name])
     survived = []
     for path, what, tests in listed:
         tree = work_tree()

@@ -394,6 +394,8 @@ def checkpatch(patch):
                           env=dict(os.environ, PATH="/usr/bin:/bin:" + os.environ["PATH"]),
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           check=False).stdout
+    for cache in LINUX.glob(".checkpatch-camelcase.*"):
+        cache.unlink()
     problems, used = [], set()
     for line in text.splitlines():
         kind = re.search(r"(?:ERROR|WARNING|CHECK):([A-Z_]+): ", line)
