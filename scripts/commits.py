@@ -48,7 +48,7 @@ def bisect():
     tree = clone()
     commits = series.commits_of()
     for flavour in flavours("x86_64"):
-        obj = BUILD / "commits" / flavour.name
+        obj = BUILD / "commits" / flavour.name / "kernel"
         config = hashlib.sha256(kernel.wanted_config(flavour)[0].encode()).hexdigest()[:12]
         for number, commit in enumerate(commits, 1):
             subject = git("log", "-1", "--format=%s", commit).strip()
@@ -128,7 +128,7 @@ def warnings():
         return 0
     tree, bad = clone(), 0
     for flavour in flavours("x86_64-coco arm64"):
-        obj = BUILD / "commits" / f"{flavour.name}-warnings"
+        obj = BUILD / "commits" / flavour.name / "warnings"
         before, _ = warnings_at(flavour, tree, obj, first, names, "base")
         after, places = warnings_at(flavour, tree, obj, last, names, "series")
         for key, count in sorted((after - before).items()):

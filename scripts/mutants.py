@@ -63,7 +63,7 @@ def failures(name, tests, tree, tag):
             test.on_host(one._replace(argv=argv), known, results)
     else:
         flavour, _ = kernel.Flavour.machines()[name]
-        obj = BUILD / "commits" / f"{flavour.name}-mutants"
+        obj = BUILD / "commits" / flavour.name / "mutants"
         kernel.build_kernel(flavour, tree, obj, f"mutant-{tag}.log", f"compile {flavour.name} with {tag}")
         test.boot(name, tests, known, results, kernel_dir=obj, tag=f"-{tag}")
     return [(one.name, case.name or case.reason) for one, cases, _, _ in results.rows
@@ -113,7 +113,7 @@ def curve():
         if count != 1:
             raise Fail("virt/kvm/gmem_convert.c does not define KVM_GMEM_BATCH_PAGES")
         common.write(source, text)
-        obj = BUILD / "commits" / f"{flavour.name}-mutants"
+        obj = BUILD / "commits" / flavour.name / "mutants"
         kernel.build_kernel(flavour, tree, obj, f"curve-{size}.log", f"compile with batches of {size} pages")
         log, said = machine.boot(name, [(600, argv)], kernel_dir=obj, tag=f"-curve-{size}")
         for run in report.read_console(log).runs:
