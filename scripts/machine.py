@@ -8,6 +8,7 @@ no disk: the initramfs is made from the list of the files that are needed. ACCEL
 accelerator ('tcg' unless given); /dev/kvm may exist and still not run guests, so nothing is guessed.
 """
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -96,6 +97,10 @@ def boot(name, runs, watch=None, tag="", kernel_dir=None, extra=()):
             end(child)
     if not said and child.returncode:
         said = f"{argv[0]} ended with exit status {child.returncode}"
+    built = re.search(r'"(#.*)"', (flavour.kernel / "include/generated/utsversion.h").read_text())[1]
+    if booted := re.search(r"Linux version .*(#\d+ .*?)\s*$", log.read_text(errors="replace"), re.M):
+        if booted[1] != built:
+            said = f"the machine booted the kernel {booted[1]}, but {built} was built"
     common.write(log.with_suffix(".command"), shlex.join(str(a) for a in argv) + "\n")
     return log, said
 
