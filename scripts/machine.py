@@ -100,7 +100,7 @@ def boot(name, runs, watch=None, tag="", kernel_dir=None, extra=()):
     built = re.search(r'"(#.*)"', (flavour.kernel / "include/generated/utsversion.h").read_text())[1]
     if booted := re.search(r"Linux version .*(#\d+ .*?)\s*$", log.read_text(errors="replace"), re.M):
         if booted[1] != built:
-            said = f"the machine booted the kernel {booted[1]}, but {built} was built: remove {rel(flavour.dir)}"
+            said = f"the machine booted the kernel {booted[1]}, but {built} was built: remove {rel(flavour.kernel)}"
     common.write(log.with_suffix(".command"), shlex.join(str(a) for a in argv) + "\n")
     return log, said
 
