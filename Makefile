@@ -3,7 +3,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 export LINUX ACCEL APPEND SIGNOFF REVISION T ARCH S
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak fuzz coverage mutants curve tree export check bisect mbox tools clean
+.PHONY: help run test soak fuzz kcsan coverage mutants curve tree export check bisect mbox tools clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-8s %s\n' "$$t" "$$h"; done
@@ -32,6 +32,10 @@ fuzz: ## S=SECONDS of libFuzzer on the store, in userspace
 	@scripts/tools.sh tree build test
 	@scripts/series.py tree
 	@$(MAKE) -s -C build/linux/tools/testing/gmem OUTPUT=$(CURDIR)/build/store/ fuzz
+
+kcsan: ## look for data races
+	@scripts/tools.sh tree build x86_64
+	@scripts/test.py --kcsan
 
 coverage: ## which of the added lines in virt/kvm the tests reach
 	@scripts/tools.sh tree build x86_64
