@@ -127,7 +127,7 @@ def warnings():
         print("the series touches no file of the kernel proper")
         return 0
     tree, bad = clone(), 0
-    for flavour in flavours("x86_64-coco arm64"):
+    for flavour in flavours("x86_64 arm64"):
         obj = BUILD / "commits" / flavour.name / "warnings"
         before, _ = warnings_at(flavour, tree, obj, first, names, "base")
         after, places = warnings_at(flavour, tree, obj, last, names, "series")
