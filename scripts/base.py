@@ -91,44 +91,54 @@ def fetch():
 
 
 def download(pin, downloads, deb, step):
-    """Takes the package with an apt of its own, which leaves the machine's apt as it is."""
-    own = downloads / "apt"
-    for name in ("lists/partial", "cache/archives/partial", "new"):
-        (own / name).mkdir(parents=True, exist_ok=True)
-    common.write(own / "sources.list", f"deb [signed-by={KEYRING}] {site()} {pin['suite']} {pin['component']}\n")
-    common.write(own / "apt.conf", f'Dir::Etc::SourceList "{own}/sources.list";\nDir::Etc::SourceParts "-";\n'
-                 f'Dir::State::Lists "{own}/lists";\nDir::Cache "{own}/cache";\n'
-                 'Acquire::Retries "2";\nAcquire::http::Timeout "30";\nAPT::Sandbox::User "root";\n')
-    env = dict(os.environ, APT_CONFIG=str(own / "apt.conf"), LC_ALL="C")
     todo = (f"see {rel(step.log)}; check the network and run the same command again, "
             f"or give the source yourself: LINUX=<tarball or git tree of Linux {pin['version']}>")
-    # apt-get update ends with 0 even where it fetched nothing, if told not to be strict.
-    step.run(["apt-get", "-o", "APT::Update::Error-Mode=any", "update"], todo=todo, env=env)
-    for old in (own / "new").iterdir():
-        old.unlink()
-    total = int(pin["deb-size"])
-    with open(step.log, "ab") as log:
-        child = start(["apt-get", "download", f"{pin['package']}={pin['package-version']}"], cwd=own / "new", env=env,
-                      stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        try:
-            while child.poll() is None:
-                got = sum(f.stat().st_size for f in (own / "new").glob("*"))
-                step.progress(f"{got >> 20}/{total >> 20} MB {100 * got // total}%")
-                time.sleep(0.1)
-        finally:
-            common.end(child)
-    if child.returncode:
-        raise Fail(f"{step.title} failed:\n{step.why()}", todo)
-    os.replace(next((own / "new").glob("*.deb")), deb)
+    apt = Apt(downloads / "apt", pin, step, todo)
+    os.replace(apt.get(int(pin["deb-size"]), "download", f"{pin['package']}={pin['package-version']}")[0], deb)
 
 
-def unpack(tarball, target, step):
+class Apt:
+    """An apt of its own for one suite of the archive, which leaves the machine's apt as it is."""
+
+    def __init__(self, own, pin, step, todo):
+        self.own, self.step, self.todo = own, step, todo
+        for name in ("lists/partial", "cache/archives/partial", "new"):
+            (own / name).mkdir(parents=True, exist_ok=True)
+        common.write(own / "sources.list", "".join(
+            f"{kind} [signed-by={KEYRING}] {site()} {pin['suite']} {pin['component']}\n" for kind in ("deb", "deb-src")))
+        common.write(own / "apt.conf", f'Dir::Etc::SourceList "{own}/sources.list";\nDir::Etc::SourceParts "-";\n'
+                     f'Dir::State::Lists "{own}/lists";\nDir::Cache "{own}/cache";\n'
+                     'Acquire::Retries "2";\nAcquire::http::Timeout "30";\nAPT::Sandbox::User "root";\n')
+        self.env = dict(os.environ, APT_CONFIG=str(own / "apt.conf"), LC_ALL="C")
+        # apt-get update ends with 0 even where it fetched nothing, if told not to be strict.
+        step.run(["apt-get", "-o", "APT::Update::Error-Mode=any", "update"], todo=todo, env=self.env)
+
+    def get(self, total, *argv):
+        """Runs apt-get for something that it puts into the current directory; returns the files."""
+        new = self.own / "new"
+        for old in new.iterdir():
+            old.unlink()
+        with open(self.step.log, "ab") as log:
+            child = start(["apt-get", *argv], cwd=new, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            try:
+                while child.poll() is None:
+                    got = sum(f.stat().st_size for f in new.glob("*"))
+                    self.step.progress(f"{got >> 20}/{total >> 20} MB {100 * got // total}%")
+                    time.sleep(0.1)
+            finally:
+                common.end(child)
+        if child.returncode:
+            raise Fail(f"{self.step.title} failed:\n{self.step.why()}", self.todo)
+        return sorted(new.iterdir())
+
+
+def unpack(tarball, target, step, *options):
     """Unpacks a tarball without its top directory, with a progress figure from the packed size."""
     target.mkdir(parents=True)
     kind = {".xz": "-J", ".gz": "-z", ".bz2": "-j", ".zst": "--zstd"}.get(tarball.suffix, "")
     size, done = tarball.stat().st_size or 1, 0
     with open(step.log, "ab") as log, open(tarball, "rb") as source:
-        child = start(list(filter(None, ["tar", "-x", kind, "--strip-components=1", "-C", str(target), "-f", "-"])),
+        child = start(list(filter(None, ["tar", "-x", kind, "--strip-components=1", "-C", str(target), *options, "-f", "-"])),
                       stdin=subprocess.PIPE, stdout=log, stderr=log)
         try:
             while block := source.read(1 << 18):

@@ -16,6 +16,7 @@ import time
 
 import common
 import kernel
+import qemu
 import report
 from common import LOGS, Fail, Step, end, output, rel, start
 
@@ -57,7 +58,7 @@ def command(flavour, boot, initrd):
     append = " ".join(filter(None, [flavour.append, flavour.boots.get(boot, ""),
                                     "panic=-1 oops=panic printk.time=1 printk.devkmsg=on ignore_loglevel log_buf_len=16M",
                                     os.environ.get("APPEND", "")]))
-    return [*flavour.qemu, "-accel", accelerator(flavour), "-kernel", flavour.kernel / flavour.image, "-initrd", initrd,
+    return [*qemu.command(flavour.qemu), "-accel", accelerator(flavour), "-kernel", flavour.kernel / flavour.image, "-initrd", initrd,
             "-append", append, "-no-reboot", "-nographic", "-nodefaults", "-serial", "stdio", "-monitor", "none"]
 
 

@@ -22,7 +22,13 @@ build	rsync	rsync
 build	/usr/include/libelf.h	libelf-dev
 build	/usr/include/openssl/ssl.h	libssl-dev
 build	ccache	ccache
-x86_64	qemu-system-x86_64	qemu-system-x86
+x86_64	/usr/share/seabios/bios-256k.bin	seabios
+x86_64	/usr/share/qemu/linuxboot_dma.bin	qemu-system-data
+x86_64	/usr/include/glib-2.0/glib.h	libglib2.0-dev
+x86_64	/usr/include/zlib.h	zlib1g-dev
+x86_64	pkg-config	pkg-config
+x86_64	ninja	ninja-build
+x86_64	/usr/bin/python3	python3
 arm64	qemu-system-aarch64	qemu-system-arm
 arm64	aarch64-linux-gnu-gcc	gcc-aarch64-linux-gnu
 arm64	/usr/aarch64-linux-gnu/include/stdio.h	libc6-dev-arm64-cross

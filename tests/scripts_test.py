@@ -415,6 +415,85 @@ class Build(Sandbox):
         self.assertNotIn("old WARN", self.out)
 
 
+class Emulator(Sandbox):
+    """scripts/qemu.py, with a small "QEMU": its configure writes a build.ninja that copies a file."""
+
+    def setUp(self):
+        super().setUp()
+        self.pin = self.repo / "config/qemu"
+        small = self.top / "qemu-small"
+        (small / "roms").mkdir(parents=True)
+        (small / "roms/big").write_text("not unpacked\n")
+        (small / "program").write_text("first\n")
+        (small / "configure").write_text("#!/bin/sh\necho configured >>../configured\ncat >build.ninja <<EOF\n"
+                                         "rule cp\n  command = cp \\$in \\$out\n"
+                                         "build qemu-system-x86_64: cp $(dirname $0)/program\nEOF\n")
+        (small / "configure").chmod(0o755)
+        self.dl = self.repo / "build/dl"
+        self.dl.mkdir(parents=True)
+        self.tarball = self.dl / "qemu_10.0.13+ds.orig.tar.xz"
+        sh("tar", "-cJf", self.tarball, "-C", self.top, "qemu-small", cwd=self.top)
+        shutil.rmtree(small / "roms")
+        for name in ("program", "patched"):
+            if name == "patched":
+                (small / "program").write_text("patched\n")
+            else:
+                self.git("init", "-q", tree=small)
+            self.git("add", "-A", "-f", tree=small)
+            self.git("commit", "-q", "-m", f"{name}\n\nAssisted-by: LLM\n", tree=small)
+        base, series = (self.git("rev-parse", f"{name}^{{tree}}", tree=small).strip() for name in ("HEAD^", "HEAD"))
+        self.patches = self.repo / "patches/qemu"
+        self.git("format-patch", "-q", "--full-index", "-o", self.patches, "HEAD^", tree=small)
+        # With the tools in place there is nothing to fetch.
+        (self.repo / "build/qemu/tools").mkdir(parents=True)
+        sha = sh("sha256sum", self.tarball, cwd=self.top).split()[0]
+        self.write_pin("tarball-sha256", sha, "base-tree", base, "series-tree", series)
+
+    def write_pin(self, *pairs):
+        text = self.pin.read_text()
+        for name, value in zip(pairs[::2], pairs[1::2]):
+            text = re.sub(rf"^({name} +).*", rf"\g<1>{value}", text, flags=re.M)
+        self.pin.write_text(text)
+
+    def built(self):
+        return len((self.repo / "build/qemu/configured").read_text().splitlines())
+
+    def test_built_with_the_patches_and_not_twice(self):
+        self.works("qemu.py")
+        self.assertEqual((self.repo / "build/qemu/obj/qemu-system-x86_64").read_text(), "patched\n")
+        self.assertFalse((self.repo / "build/qemu/src/roms/big").exists())
+        self.works("qemu.py")
+        self.assertEqual(self.built(), 1)
+        self.write_pin("configure", "--another-option")
+        self.works("qemu.py")
+        self.assertEqual(self.built(), 2)
+
+    def test_a_build_that_failed_is_not_taken_for_done(self):
+        self.works("qemu.py")
+        (self.repo / "build/qemu/obj/qemu-system-x86_64").write_text("half\n")
+        self.works("qemu.py")
+        self.assertEqual((self.repo / "build/qemu/obj/qemu-system-x86_64").read_text(), "patched\n")
+
+    def test_patches_of_another_version(self):
+        patch = next(self.patches.glob("*.patch"))
+        patch.write_text(patch.read_text().replace("-first", "-second"))
+        self.fails("does not apply", "qemu.py")
+
+    def test_a_changed_patch(self):
+        self.write_pin("series-tree", "0" * 40)
+        self.fails("config/qemu says", "qemu.py")
+
+    def test_wrong_checksum(self):
+        self.tarball.write_bytes(b"something else")
+        self.fails("wrong checksum", "qemu.py")
+
+    def test_a_later_point_release(self):
+        self.tarball.rename(self.dl / "qemu_10.0.14+ds.orig.tar.xz")
+        self.works("qemu.py")
+        self.assertIn("instead of the pinned", self.out)
+        self.assertEqual((self.repo / "build/qemu/obj/qemu-system-x86_64").read_text(), "patched\n")
+
+
 class Trouble(Sandbox):
     def test_wrong_checksum(self):
         deb = self.repo / "build/dl/linux-source-7.3_7.3.4-1~bpo13+1_all.deb"
