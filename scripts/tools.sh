@@ -28,7 +28,7 @@ x86_64	/usr/include/glib-2.0/glib.h	libglib2.0-dev
 x86_64	/usr/include/zlib.h	zlib1g-dev
 x86_64	pkg-config	pkg-config
 x86_64	ninja	ninja-build
-x86_64	/usr/bin/python3	python3
+x86_64	/usr/share/doc/python3-venv	python3-venv
 arm64	qemu-system-aarch64	qemu-system-arm
 arm64	aarch64-linux-gnu-gcc	gcc-aarch64-linux-gnu
 arm64	/usr/aarch64-linux-gnu/include/stdio.h	libc6-dev-arm64-cross
