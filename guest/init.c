@@ -16,6 +16,10 @@
  *   gmem: end N exit STATUS | signal NUMBER | timeout, MILLISECONDS ms
  *   gmem: finished            (without it the machine hung or died)
  *
+ * Before, it loads the modules listed in /modules, in that order, if there are
+ * any, and reports each that the kernel refuses: one for another processor is
+ * no error, and if it was, the tests will not find what they need.
+ *
  * At the end the kernel looks for memory that was leaked, if it can
  * (kmemleak), and the counters of a kernel with gcov go to the second serial
  * port, each file as a line "SIZE PATH" and SIZE bytes.
@@ -35,6 +39,7 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -272,6 +277,26 @@ static void mount_all(void)
 	}
 }
 
+static void load_modules(void)
+{
+	FILE *list = fopen("/modules", "re");
+	char path[512];
+	int fd;
+
+	while (list && fgets(path, sizeof(path), list)) {
+		path[strcspn(path, "\n")] = 0;
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
+			say("module %s not loaded: %s", path, strerror(errno));
+		else
+			say("module %s loaded", path);
+		if (fd >= 0)
+			close(fd);
+	}
+	if (list)
+		fclose(list);
+}
+
 /* The second scan reports what was too young for the first one. */
 static void find_leaks(void)
 {
@@ -366,6 +391,9 @@ int main(void)
 	list = fopen("/tests", "re");
 	if (kmsg >= 0 && !list)
 		say("no list of tests");
+
+	if (kmsg >= 0)
+		load_modules();
 
 	setenv("PATH", "/bin", 1);
 	setenv("HOME", "/tmp", 1);

@@ -166,7 +166,8 @@ def build_kernel(flavour, src=LINUX, obj=None, log=None, title=None, strict=True
 
     with Step(title, log or f"compile-{flavour.name}.log") as step:
         configure(flavour, src, obj, step, strict)
-        step.run([*flavour.make(src, obj), os.path.basename(flavour.image)], watch, env=ENV)
+        modules = ["modules"] if "m" in wanted_config(flavour)[1].values() else []
+        step.run([*flavour.make(src, obj), os.path.basename(flavour.image), *modules], watch, env=ENV)
         step.note = f"{count} objects"
     common.write(stamp, f"{key}\n{image.stat().st_mtime_ns}\n")
     return image

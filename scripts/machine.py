@@ -28,6 +28,24 @@ def accelerator(flavour):
     return f"tcg,thread={flavour.threads}" if accel == "tcg" else accel
 
 
+def modules(flavour):
+    """The kernel's modules below its object directory, each one after those that it needs."""
+    order = flavour.kernel / "modules.order"
+    needs = {}
+    for line in order.read_text().split() if order.exists() else []:
+        file = os.path.splitext(line)[0] + ".ko"
+        depends = re.search(rb"\0depends=([^\0]*)\0", (flavour.kernel / file).read_bytes())
+        needs[file] = depends[1].decode().split(",") if depends and depends[1] else []
+    sorted_files, names = [], set()
+    while len(sorted_files) < len(needs):
+        ready = [file for file in needs if file not in sorted_files and names.issuperset(needs[file])]
+        if not ready:
+            raise Fail(f"{flavour.name}: modules that need what is not built: {needs}", f"see {rel(order)}")
+        sorted_files += ready
+        names.update(os.path.basename(file)[:-len(".ko")] for file in ready)
+    return sorted_files
+
+
 def initramfs(flavour, path, runs):
     """Writes the initramfs: PID 1, the list of what to run as (seconds, argument list), the programs."""
     lines = ["dir /dev 755 0 0", "dir /proc 755 0 0", "dir /sys 755 0 0", "dir /tmp 1777 0 0", "dir /bin 755 0 0",
@@ -46,6 +64,18 @@ def initramfs(flavour, path, runs):
             tests += f"{seconds} {' '.join([known[name], *argv[1:]])}\n"
     common.write(path.with_suffix(".tests"), tests)
     lines.append(f"file /tests {path.with_suffix('.tests')} 644 0 0")
+    # Where a distribution has them as well. PID 1 loads them in this order.
+    listed, base = "", f"/lib/modules/{(flavour.kernel / 'include/config/kernel.release').read_text().strip()}/kernel/"
+    for file in modules(flavour):
+        listed += f"{base}{file}\n"
+        parts = f"{base}{file}".split("/")
+        for i in range(2, len(parts)):
+            if (line := f"dir {'/'.join(parts[:i])} 755 0 0") not in lines:
+                lines.append(line)
+        lines.append(f"file {base}{file} {flavour.kernel / file} 644 0 0")
+    if listed:
+        common.write(path.with_suffix(".modules"), listed)
+        lines.append(f"file /modules {path.with_suffix('.modules')} 644 0 0")
     common.write(path.with_suffix(".list"), "\n".join(lines) + "\n")
     new = path.with_suffix(".new")
     with open(new, "wb") as file:
