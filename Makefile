@@ -3,7 +3,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 export LINUX ACCEL APPEND SIGNOFF REVISION T ARCH S
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak fuzz kcsan coverage mutants curve tree export check bisect mbox tools clean
+.PHONY: help run test soak fuzz kcsan coverage mutants curve cost tree export check bisect mbox tools clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-8s %s\n' "$$t" "$$h"; done
@@ -48,6 +48,10 @@ mutants: ## break the kernel in each way of tests/mutants: a test has to notice
 curve: ## what a conversion costs, and how long others wait, by the size of the batch
 	@scripts/tools.sh tree build x86_64
 	@scripts/mutants.py --curve
+
+cost: ## instructions that a fault of an ordinary VM takes, with the series and without it
+	@scripts/tools.sh tree build x86_64
+	@scripts/cost.py
 
 tree: ## make build/linux: a git tree with a commit for the base and one for each patch
 	@scripts/tools.sh tree
