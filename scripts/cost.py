@@ -43,7 +43,7 @@ def build_program(flavour):
 
 def measured(name, what, kernel_dir):
     """The instructions of each kind of fault: the median, and the lowest."""
-    with Step(f"count with {what}", f"cost-{what}.log"):
+    with Step(f"count with {what}", f"count-{what}.log"):
         log, said = machine.boot(name, [(600, [SOURCE.stem])], kernel_dir=kernel_dir, tag=f"-cost-{what}", extra=COUNTING)
     console = report.read_console(log)
     found = {}
