@@ -108,10 +108,10 @@ def curve():
     rows = []
     for size in SIZES:
         tree = work_tree()
-        source = tree / "virt/kvm/gmem_convert.c"
+        source = tree / "virt/kvm/guest_memfd.h"
         text, count = re.subn(r"(#define KVM_GMEM_BATCH_PAGES\s+)\d+", rf"\g<1>{size}", source.read_text())
         if count != 1:
-            raise Fail("virt/kvm/gmem_convert.c does not define KVM_GMEM_BATCH_PAGES")
+            raise Fail("virt/kvm/guest_memfd.h does not define KVM_GMEM_BATCH_PAGES")
         common.write(source, text)
         obj = BUILD / "commits" / flavour.name / "mutants"
         kernel.build_kernel(flavour, tree, obj, f"curve-{size}.log", f"compile with batches of {size} pages")
