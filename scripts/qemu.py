@@ -93,6 +93,7 @@ def fetch(pin):
                 os.replace(got, BUILD / "dl" / got.name)
         new = TOOLS.with_name("tools.new")
         shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)  # dpkg-deb makes no parents
         for package in apt.get(1 << 20, "download", *pin["tools"].split()):
             step.run(["dpkg-deb", "-x", package, new])
         shutil.rmtree(TOOLS, ignore_errors=True)
