@@ -1,9 +1,9 @@
 # The only entry point. Each target is one line of glue; the work is in scripts/.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
-export LINUX ACCEL APPEND SIGNOFF REVISION T ARCH S
+export LINUX MIRROR ACCEL APPEND SIGNOFF REVISION T ARCH S
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak fuzz kcsan coverage mutants curve cost tree export check bisect mbox tools clean
+.PHONY: help run test soak fuzz kcsan coverage mutants curve cost tree export base check bisect mbox tools clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-8s %s\n' "$$t" "$$h"; done
@@ -11,6 +11,7 @@ help: ## show this list
 	@printf '  %s\n' 'T=PATTERN        test, mutants: only those with that in their name; test: or of that group' \
 	  'S=SECONDS        soak, fuzz: for how long' \
 	  'LINUX=PATH       tree: a tarball or git tree of the base instead of the download' \
+	  'MIRROR=PLACE     tree, base, run, test: the address of a package archive, or a directory that holds one, or the package' \
 	  'ACCEL=NAME       run, test: the accelerator of the emulator; tcg unless given' \
 	  'ARCH="NAME..."   bisect, check: the kernel flavours to compile' \
 	  'SIGNOFF="N <A>"  mbox: the person who certifies and sends the series' \
@@ -59,6 +60,10 @@ tree: ## make build/linux: a git tree with a commit for the base and one for eac
 
 export: ## write the commits of build/linux back to patches/linux
 	@scripts/series.py export
+
+base: ## have BASE name the newest release that the archive has, and export the series on top of it
+	@scripts/tools.sh tree
+	@scripts/series.py base
 
 check: ## prove the series: strict apply, export is a no-op, trailers, checkpatch, no new warnings
 	@scripts/tools.sh tree build arm64 check

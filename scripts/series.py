@@ -4,6 +4,7 @@
 usage: series.py tree       make or update build/linux: a commit for the base, one for each patch
        series.py export     write the commits of build/linux back to patches/linux
        series.py check      strict apply, export is a no-op, trailers, cover letter, checkpatch; KTAP
+       series.py base       have BASE name the newest release that the archive has, and export
        series.py mbox       build/gmem-convert.mbox, a threaded series ready to send
        series.py clean      remove what was built; build/linux only if nothing in it would be lost
 
@@ -223,7 +224,7 @@ def tree(keep=False):
     strict = is_pinned()
     if not strict:
         print(f"-- the base is Linux {base.version(LINUX, root_commit())}, not the pinned {common.base()['version']}: "
-              "applying with a three-way merge; the result is not compared with BASE")
+              "applying with a three-way merge; the result is not compared with BASE, 'make base' moves the pin")
     with Step("apply the series", "apply.log") as step:
         commits = apply(root_commit(), patch_files(), strict, step.progress)
         tip = commits[-1] if commits else root_commit()
@@ -233,6 +234,33 @@ def tree(keep=False):
         step.run(["git", "-C", LINUX, "reset", "-q", "--hard", tip], env=git_env())
         record(tip)
         step.note = f"{len(commits)} patches"
+
+
+def move_base():
+    """Moves the series to the newest release of the archive.  Nothing changes unless all patches apply."""
+    pin = common.base()
+    tree()
+    deb = base.download(pin, BUILD / "dl", "")
+    if base.deb_version(deb) == pin["package-version"]:
+        print(f"BASE names the newest there is, {pin['package']} {pin['package-version']}: nothing to do")
+        return
+    tarball = base.take_out(deb, pin)
+    new = LINUX.with_name("base.new")
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        # Into the same repository: with what the patches were made from at hand, they can be merged.
+        root = base.add(tarball, new, LINUX / ".git")
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    base.check_release(LINUX, root, deb.name)
+    release = base.version(LINUX, root)
+    first = git("commit-tree", root, "-m", f"Linux {release}").strip()
+    with Step(f"apply the series to Linux {release}", "apply.log") as step:
+        tip = (apply(first, patch_files(), False, step.progress) or [first])[-1]
+        step.run(["git", "-C", LINUX, "reset", "-q", "--hard", tip], env=git_env())
+    base.move_pin(deb, tarball, release, root)
+    export()
+    print(f"the base is Linux {release}, {pin['package']} {base.deb_version(deb)}: run 'make check' and 'make test'")
 
 
 def compare_tree(commit, tree=LINUX):
@@ -305,13 +333,14 @@ def check():
     if not (LINUX / ".git").exists():
         base.create()
     files = patch_files()
-    ktap = Ktap(5 + len(files))
+    ktap = Ktap(6 + len(files))
     # In a clone that is thrown away: what is checked are the files, build/linux may have work of its own.
     with tempfile.TemporaryDirectory() as directory:
         clone = pathlib.Path(directory, "linux")
         git("clone", "-q", "--bare", "--shared", LINUX, clone, tree=BUILD)
         tip = check_apply(ktap, files, clone, pathlib.Path(directory, "export"))
         ktap.result("the cover letter names files that exist", check_cover(tip, clone))
+        ktap.result("each patch of tests/mutants applies", check_mutants(tip, clone))
         own = work_of_its_own()
         ktap.result("b4 takes the mbox, and it makes the same tree",
                     [] if own else check_mbox(tip, clone, pathlib.Path(directory, "b4")),
@@ -353,6 +382,20 @@ def check_apply(ktap, files, clone, directory):
     ktap.result(names[1], problems)
     ktap.result(names[2], difference(files, format_to(directory, first, tip, clone)))
     return tip
+
+
+def check_mutants(commit, tree):
+    """They have to follow the series, and are seldom run as a whole."""
+    problems = []
+    with tempfile.TemporaryDirectory() as directory:
+        env = git_env(GIT_INDEX_FILE=str(pathlib.Path(directory, "index")))
+        git("read-tree", commit, tree=tree, env=env)
+        for path in sorted((ROOT / "tests/mutants").glob("*.patch")):
+            try:
+                git("apply", "--check", "--cached", path, tree=tree, env=env)
+            except Fail as err:
+                problems.append(f"{rel(path)}: {err.what.splitlines()[-1]}")
+    return problems
 
 
 def difference(files, others):
@@ -525,7 +568,7 @@ def clean():
 
 
 def main():
-    commands = {"tree": tree, "export": export, "check": check, "mbox": mbox, "clean": clean}
+    commands = {"tree": tree, "export": export, "base": move_base, "check": check, "mbox": mbox, "clean": clean}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         print(__doc__)
         return 2

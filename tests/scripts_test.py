@@ -61,6 +61,7 @@ class Sandbox(unittest.TestCase):
         for name in ("scripts", "config", "tests", "guest"):
             shutil.copytree(ROOT / name, self.repo / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "Makefile", self.repo)
+        shutil.rmtree(self.repo / "tests/mutants")
         self.env = dict(CLEAN, HOME=str(self.top), GIT_CONFIG_NOSYSTEM="1", GIT_AUTHOR_NAME="Jörg Ä",
                         GIT_AUTHOR_EMAIL="j@example.org", GIT_COMMITTER_NAME="c", GIT_COMMITTER_EMAIL="c@example.org")
         kernel = self.top / "linux-small"
@@ -415,6 +416,35 @@ class Build(Sandbox):
         self.assertNotIn("old WARN", self.out)
 
 
+def make_deb(pool, root, name, version):
+    """Makes a package of what is below a directory."""
+    (root / "DEBIAN").mkdir(parents=True)
+    (root / "DEBIAN/control").write_text(f"Package: {name}\nVersion: {version}\nArchitecture: all\n"
+                                         "Maintainer: a <a@example.org>\nDescription: small\n")
+    pool.mkdir(parents=True, exist_ok=True)
+    sh("dpkg-deb", "-b", root, pool, cwd=pool)
+    return pool / f"{name}_{version.partition(':')[2] or version}_all.deb"
+
+
+def index(archive, suite, sources=""):
+    """What apt looks into: the packages in pool/, for all architectures, and the paragraphs of the sources."""
+    def digest(path):
+        return f"{sh('sha256sum', path, cwd=archive).split()[0]} {path.stat().st_size}"
+
+    dist = archive / "dists" / suite
+    binary = dist / f"main/binary-{sh('dpkg', '--print-architecture', cwd=archive).strip()}/Packages"
+    source = dist / "main/source/Sources"
+    text = ""
+    for deb in sorted((archive / "pool").glob("*.deb")):
+        sha, size = digest(deb).split()
+        text += f"{sh('dpkg-deb', '-f', deb, cwd=archive)}Filename: pool/{deb.name}\nSize: {size}\nSHA256: {sha}\n\n"
+    for path, content in ((binary, text), (source, sources)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (dist / "Release").write_text(f"Suite: {suite}\nCodename: {suite}\nComponents: main\nDate: Thu, 01 Jan 2026 00:00:00 UTC\n"
+                                  "SHA256:\n" + "".join(f" {digest(path)} {path.relative_to(dist)}\n" for path in (binary, source)))
+
+
 class Emulator(Sandbox):
     """scripts/qemu.py, with a small "QEMU": its configure writes a build.ninja that copies a file."""
 
@@ -474,6 +504,23 @@ class Emulator(Sandbox):
         self.works("qemu.py")
         self.assertEqual((self.repo / "build/qemu/obj/qemu-system-x86_64").read_text(), "patched\n")
 
+    def test_all_of_it_comes_from_an_archive(self):
+        archive = self.top / "archive"
+        for name in ("meson", "python3-distlib", "python3-pycotap"):
+            (self.top / name / "usr/share").mkdir(parents=True)
+            (self.top / name / "usr/share" / name).write_text("tool\n")
+            make_deb(archive / "pool", self.top / name, name, "1.2-3")
+        self.tarball.rename(archive / "pool" / self.tarball.name)
+        (archive / "pool/qemu.dsc").write_text("")
+        files = "".join(f" {sh('sha256sum', path, cwd=archive).split()[0]} {path.stat().st_size} {path.name}\n"
+                        for path in sorted((archive / "pool").glob("qemu*")))
+        index(archive, "trixie", "Package: qemu\nFormat: 3.0 (quilt)\nBinary: qemu\nArchitecture: any\n"
+                                 f"Version: 1:10.0.13+ds-0+deb13u1\nDirectory: pool\nChecksums-Sha256:\n{files}")
+        shutil.rmtree(self.repo / "build/qemu")
+        self.works("qemu.py", MIRROR=str(archive))
+        self.assertEqual((self.repo / "build/qemu/obj/qemu-system-x86_64").read_text(), "patched\n")
+        self.assertTrue((self.repo / "build/qemu/tools/usr/share/meson").exists())
+
     def test_patches_of_another_version(self):
         patch = next(self.patches.glob("*.patch"))
         patch.write_text(patch.read_text().replace("-first", "-second"))
@@ -492,6 +539,125 @@ class Emulator(Sandbox):
         self.works("qemu.py")
         self.assertIn("instead of the pinned", self.out)
         self.assertEqual((self.repo / "build/qemu/obj/qemu-system-x86_64").read_text(), "patched\n")
+
+
+class Archive(Sandbox):
+    """Where the base comes from: a small archive of packages in a directory."""
+
+    def setUp(self):
+        super().setUp()
+        self.make_series()
+        self.archive = self.top / "archive"
+        self.env.update(LINUX="", MIRROR=str(self.archive))
+
+    def package(self, release, change=""):
+        """Makes the package of a kernel, and the directory hold it."""
+        source = self.top / "linux-small"
+        (source / "Makefile").write_text(re.sub(r"SUBLEVEL = .*", f"SUBLEVEL = {release.split('.')[2]}",
+                                                (source / "Makefile").read_text()))
+        if change:
+            (source / "code.c").write_text(change + (source / "code.c").read_text())
+        root = self.top / "package"
+        shutil.rmtree(root, ignore_errors=True)
+        (root / "usr/src").mkdir(parents=True)
+        sh("tar", "-cJf", root / "usr/src/linux-source-7.3.tar.xz", "-C", self.top, "linux-small", cwd=self.top)
+        return make_deb(self.archive / "pool", root, "linux-source-7.3", f"{release}-1~bpo13+1")
+
+    def pin(self, deb):
+        """Has BASE name a package as the one that the series was made for."""
+        text = (self.repo / "BASE").read_text()
+        tarball = self.top / "package/usr/src/linux-source-7.3.tar.xz"
+        for name, path in (("deb", deb), ("tarball", tarball)):
+            text = re.sub(rf"^({name}-sha256 +)\w+", rf"\g<1>{sh('sha256sum', path, cwd=self.top).split()[0]}", text, flags=re.M)
+        (self.repo / "BASE").write_text(text)
+        shutil.rmtree(self.repo / "build")
+
+    def index(self):
+        index(self.archive, "trixie-backports")
+
+    def changed_line(self):
+        return (self.repo / "build/linux/code.c").read_text().splitlines().index("changed")
+
+    def test_the_pinned_package(self):
+        self.pin(self.package("7.3.4"))
+        self.package("7.3.5", "one more\n")
+        self.index()
+        self.works("series.py", "tree")
+        self.assertEqual(self.changed_line(), 10)
+
+    def test_the_pinned_package_is_gone(self):
+        self.package("7.3.5", "another\n")
+        self.package("7.3.10", "one more\n")
+        self.index()
+        shutil.rmtree(self.repo / "build")
+        self.works("series.py", "tree")
+        self.assertIn("the archive has linux-source-7.3_7.3.10-1~bpo13+1_all.deb, and no longer the pinned", self.out)
+        self.assertIn("the base is Linux 7.3.10, not the pinned 7.3.4", self.out)
+        self.assertEqual(self.changed_line(), 12)
+
+    def test_a_directory_with_the_package(self):
+        deb = self.package("7.3.4")
+        self.pin(deb)
+        self.package("7.3.5", "one more\n")
+        self.works("series.py", "tree", MIRROR=str(self.archive / "pool"))
+        self.assertEqual(self.changed_line(), 10)
+        deb.unlink()
+        shutil.rmtree(self.repo / "build")
+        self.works("series.py", "tree", MIRROR=str(self.archive / "pool"))
+        self.assertEqual(self.changed_line(), 11)
+
+    def test_another_kernel_is_refused(self):
+        makefile = self.top / "linux-small/Makefile"
+        makefile.write_text(makefile.read_text().replace("PATCHLEVEL = 3", "PATCHLEVEL = 2"))
+        self.package("7.2.9")
+        self.index()
+        shutil.rmtree(self.repo / "build")
+        self.fails(r"is Linux 7\.2\.9; the series is for 7\.3\.y", "series.py", "tree")
+        self.assertFalse((self.repo / "build/linux").exists())
+
+    def test_a_suite_without_the_package(self):
+        self.package("7.3.5").unlink()
+        self.index()
+        shutil.rmtree(self.repo / "build")
+        self.fails("fetch linux-source-7.3 .* failed", "series.py", "tree")
+
+    def test_no_archive(self):
+        shutil.rmtree(self.repo / "build")
+        self.fails("is no directory and no address", "series.py", "tree", MIRROR="nowhere")
+        self.archive.mkdir()
+        self.fails("holds neither", "series.py", "tree")
+
+    def test_the_pin_moves(self):
+        self.pin(self.package("7.3.4"))
+        self.package("7.3.5", "one more\n")
+        self.index()
+        self.works("series.py", "base")
+        pin = (self.repo / "BASE").read_text()
+        self.assertRegex(pin, r"(?m)^version +7\.3\.5$")
+        self.assertRegex(pin, r"(?m)^package-version +7\.3\.5-1~bpo13\+1$")
+        self.assertEqual(self.changed_line(), 11)
+        # It is the pinned one from now on, on another machine as well.
+        shutil.rmtree(self.repo / "build")
+        self.works("series.py", "tree")
+        self.assertNotIn("not the pinned", self.out)
+        self.works("series.py", "export")
+        self.assertIn("nothing changed", self.out)
+        self.works("series.py", "base")
+        self.assertIn("nothing to do", self.out)
+
+    def test_the_pin_stays_if_a_patch_does_not_apply(self):
+        self.pin(self.package("7.3.4"))
+        self.index()
+        self.works("series.py", "tree")
+        before, head = (self.repo / "BASE").read_text(), self.head()
+        code = self.top / "linux-small/code.c"
+        code.write_text(code.read_text().replace("line 10\n", "line ten\n"))
+        self.package("7.3.5")
+        self.index()
+        self.fails("does not apply", "series.py", "base")
+        self.assertEqual((self.repo / "BASE").read_text(), before)
+        self.assertEqual(self.series_files(), self.files)
+        self.assertEqual(self.head(), head)
 
 
 class Trouble(Sandbox):
