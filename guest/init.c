@@ -243,7 +243,8 @@ static void run(int number, int seconds, char **argv)
 	}
 	lines_flush(&l, false);
 	close(fd);
-	kill(-pid, SIGKILL);
+	/* All that is left of it: a test's own children may be in other groups. */
+	kill(-1, SIGKILL);
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
 	if (late)
