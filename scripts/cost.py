@@ -6,6 +6,7 @@ usage: cost.py
 Boots the kernel of the base and that of the series, with the same configuration, in an emulator that counts instructions,
 and runs guest/cost.c in both. Exit status 1 if any fault of an ordinary VM takes more instructions than in the base.
 """
+import os
 import sys
 
 import commits
@@ -44,6 +45,7 @@ def build_program(flavour):
 def measured(name, what, kernel_dir):
     """The instructions of each kind of fault: the median, and the lowest."""
     with Step(f"count with {what}", f"count-{what}.log"):
+        os.environ["ACCEL"] = "tcg,thread=single"  # it counts instructions with one thread only
         log, said = machine.boot(name, [(600, [SOURCE.stem])], kernel_dir=kernel_dir, tag=f"-cost-{what}", extra=COUNTING)
     console = report.read_console(log)
     found = {}
