@@ -274,7 +274,7 @@ class Series(Sandbox):
         self.patch(1).write_text(self.patch(1).read_text().replace("    checkpatch: X: why\n", ""))
         self.works("series.py", "tree")
         self.works("series.py", "check")
-        self.assertEqual(len(re.findall(r"^ok ", self.out, re.M)), 7, self.out)
+        self.assertEqual(len(re.findall(r"^ok ", self.out, re.M)), 8, self.out)
 
     def test_check_wants_the_trailers(self):
         self.make_series()
