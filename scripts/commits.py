@@ -86,11 +86,10 @@ def targets_of(flavour, names):
     return sorted(targets)
 
 
-def warnings_at(flavour, tree, obj, commit, names, label, left_out):
+def warnings_at(flavour, tree, obj, commit, names, label):
     """Compiles the targets anew at a commit and counts their warnings, without line numbers."""
     checkout(tree, commit)
-    targets = [t for t in targets_of(flavour, names)
-               if t not in left_out and (t.endswith("/") or (tree / t).with_suffix(".c").exists())]
+    targets = [t for t in targets_of(flavour, names) if t.endswith("/") or (tree / t).with_suffix(".c").exists()]
     found, places = collections.Counter(), {}
     for directory in (f"arch/{flavour.arch}/kvm", "virt/kvm"):
         shutil.rmtree(obj / directory, ignore_errors=True)
@@ -100,7 +99,6 @@ def warnings_at(flavour, tree, obj, commit, names, label, left_out):
     with Step(f"warnings {flavour.name} {label}", f"warnings-{flavour.name}-{label}.log") as step:
         kernel.configure(flavour, tree, obj, step, strict=False)
         count = checked = 0
-        failed = set()
 
         def watch(line):
             nonlocal count, checked
@@ -108,8 +106,6 @@ def warnings_at(flavour, tree, obj, commit, names, label, left_out):
                 count += 1
                 checked += line.startswith("  CHECK ")
                 step.progress(f"{count} files")
-            if match := re.match(r"make\[\d+\]: \*\*\* \[\S+: (\S+\.o)\] Error", line):
-                failed.add(match[1])
             match = re.match(r"(\S+?):(\d+)(?::\d+)?: (warning|error): (.*)", line)
             if match:
                 name = os.path.relpath(os.path.normpath(obj / match[1]), tree)
@@ -117,14 +113,7 @@ def warnings_at(flavour, tree, obj, commit, names, label, left_out):
                 found[key] += 1
                 places[key] = f"{name}:{match[2]}: {match[4]}"
 
-        try:
-            step.run([*flavour.make(tree, obj), "W=1", "C=1", "-k", SPARSE, *targets], watch, env=kernel.ENV)
-        except Fail:
-            # A file that the configuration leaves out may lack what it needs.
-            left_out.update(name for name in failed if name in targets)
-            if not failed <= left_out:
-                raise
-            print(f"   not compiled in this configuration: {' '.join(sorted(left_out))}")
+        step.run([*flavour.make(tree, obj), "W=1", "C=1", SPARSE, *targets], watch, env=kernel.ENV)
         if not checked:
             raise Fail("sparse did not look at any file", f"see {rel(step.log)}")
         step.note = f"{sum(found.values())} warnings"
@@ -140,9 +129,8 @@ def warnings():
     tree, bad = clone(), 0
     for flavour in flavours("x86_64 arm64"):
         obj = BUILD / "commits" / flavour.name / "warnings"
-        left_out = set()
-        before, _ = warnings_at(flavour, tree, obj, first, names, "base", left_out)
-        after, places = warnings_at(flavour, tree, obj, last, names, "series", frozenset(left_out))
+        before, _ = warnings_at(flavour, tree, obj, first, names, "base")
+        after, places = warnings_at(flavour, tree, obj, last, names, "series")
         for key, count in sorted((after - before).items()):
             bad += count
             print(f"   new: {places[key]}" + (f" ({count} times)" if count > 1 else ""))
