@@ -65,11 +65,12 @@ base: ## have BASE name the newest release that the archive has, and export the 
 	@scripts/tools.sh tree
 	@scripts/series.py base
 
-check: ## prove the series: strict apply, export is a no-op, trailers, checkpatch, no new warnings
+check: ## prove the series: strict apply, export is a no-op, trailers, checkpatch, no new warnings of any tool
 	@scripts/tools.sh tree build arm64 check
 	@scripts/series.py check
 	@shellcheck scripts/*.sh .ci/run
 	@scripts/commits.py warnings
+	@scripts/commits.py reports
 
 bisect: ## compile every patch of the series on its own
 	@scripts/tools.sh tree build arm64

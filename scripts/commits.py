@@ -3,6 +3,7 @@
 
 usage: commits.py bisect      every patch compiles on its own; goes on where it was stopped
        commits.py warnings    the series adds no warning of W=1 or sparse to the files it touches
+       commits.py reports     nor one of Sphinx, kernel-doc or, for virt/kvm, Coccinelle
 
 ARCH names the kernel flavours, separated by blanks.
 """
@@ -138,8 +139,66 @@ def warnings():
     return 1 if bad else 0
 
 
+def messages(tree, pattern, text):
+    """What a tool says about files, without line numbers; where the first one is."""
+    found, places = collections.Counter(), {}
+    for name, line, said in re.findall(pattern, text, re.M):
+        key = f"{os.path.relpath(os.path.normpath(tree / name), tree)}: {said}"
+        found[key] += 1
+        places.setdefault(key, f"{name}:{line}: {said}")
+    return found, places
+
+
+def reports_at(tree, commit, names, label):
+    checkout(tree, commit)
+    names = [name for name in names if (tree / name).exists()]
+    found, places = collections.Counter(), {}
+
+    def take(step, pattern):
+        more, where = messages(tree, pattern, step.log.read_text(errors="replace"))
+        found.update(more)
+        places.update(where)
+        step.note = f"{sum(more.values())} warnings"
+
+    # A page is built with its directory; the directory is the one that has an index.
+    pages = sorted({os.path.dirname(name).removeprefix("Documentation/") for name in names if name.endswith(".rst")})
+    if pages:
+        with Step(f"Sphinx {label}", f"sphinx-{label}.log") as step:
+            step.run(["make", "-C", tree, f"O={BUILD / 'commits' / 'docs'}", f"SPHINXDIRS={' '.join(pages)}", "SPHINXOPTS=-E",
+                      "htmldocs"], env=kernel.ENV, todo="'make tools' installs Sphinx")
+            take(step, r"^(?:WARNING: )?(\S+\.rst):(\d+): (?:WARNING|ERROR|SEVERE): (.*)$")
+    sources = [name for name in names if name.endswith((".c", ".h"))]
+    with Step(f"kernel-doc {label}", f"kernel-doc-{label}.log") as step:
+        step.run([sys.executable, tree / "tools/docs/kernel-doc", "-none", "-Wall", *(tree / name for name in sources)], env=kernel.ENV)
+        take(step, r"^(?:Warning|Error): (\S+?):(\d+) (.*)$")
+    ours = [name for name in sources if name.startswith("virt/kvm/")]
+    rules = [path for path in sorted((tree / "scripts/coccinelle").rglob("*.cocci"))
+             if "virtual report" in (text := path.read_text()) and "script:ocaml" not in text]
+    with Step(f"Coccinelle {label}", f"coccinelle-{label}.log") as step:
+        for number, rule in enumerate(rules, 1):
+            step.progress(f"{number}/{len(rules)} {rule.name}")
+            options = re.search(r"^// Options: *(.*)$", rule.read_text(), re.M)
+            step.run(["spatch", "-D", "report", "--very-quiet", "--no-show-diff", "--cocci-file", rule,
+                      *(options[1].split() if options else []), *ours], cwd=tree, env=kernel.ENV)
+        take(step, r"^(virt/kvm/\S+?):(\d+):[\d-]+: (.*)$")
+    return found, places
+
+
+def reports():
+    first, last = series.root_commit(), git("rev-parse", "HEAD").strip()
+    names = touched(first, last) + git("diff", "--name-only", "--diff-filter=d", first, last, "--", "*.rst").split()
+    tree = clone()
+    before, _ = reports_at(tree, first, names, "base")
+    after, places = reports_at(tree, last, names, "series")
+    new = after - before
+    for key in sorted(new):
+        print(f"   new: {places[key]}")
+    print(f"{sum(new.values())} new reports" if new else "no new reports of Sphinx, kernel-doc and Coccinelle")
+    return 1 if new else 0
+
+
 def main():
-    commands = {"bisect": bisect, "warnings": warnings}
+    commands = {"bisect": bisect, "warnings": warnings, "reports": reports}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         print(__doc__)
         return 2

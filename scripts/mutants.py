@@ -24,7 +24,7 @@ from base import git, git_env
 from common import BUILD, LOGS, ROOT, Fail, Step, rel
 
 MUTANTS = ROOT / "tests" / "mutants"
-CURVE = ("x86_64", "x86/guest_memfd_engine_test", "-f", "stall")
+CURVE = ("x86_64", "guest_memfd_stall_test", "-t", "convert")
 SIZES = (32, 128, 512, 2048, 8192, 32768)
 
 

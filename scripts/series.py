@@ -2,15 +2,18 @@
 """The series as files and as commits.
 
 usage: series.py tree       make or update build/linux: a commit for the base, one for each patch
-       series.py export     write the commits of build/linux back to patches/linux
+       series.py export     write the commits of build/linux back to patches/linux*
        series.py check      strict apply, export is a no-op, trailers, cover letter, checkpatch; KTAP
        series.py base       have BASE name the newest release that the archive has, and export
-       series.py mbox       build/gmem-convert.mbox, a threaded series ready to send
+       series.py mbox       build/gmem-convert*.mbox, threaded series ready to send
        series.py clean      remove what was built; build/linux only if nothing in it would be lost
 
 The files are the source. A patch is a mail as 'git format-patch' writes it; what its author tells
 reviewers below the '---' line is kept as a git note of the commit. The cover letter is written by
 hand and no commit; 'mbox' adds its shortlog and diffstat.
+
+There are two series: patches/linux is the core, and patches/linux-tools what uses it, so that
+maintainers can take the core alone. The last commits, as far as TOOLS says, are the latter.
 """
 import concurrent.futures
 import difflib
@@ -32,8 +35,10 @@ from base import git, git_env
 from common import BUILD, JOBS, LINUX, PATCHES, ROOT, Fail, Step, output, rel
 
 COVER = "0000-cover-letter.patch"
-MBOX = BUILD / "gmem-convert.mbox"
-EXPORTED = "refs/gmem/exported"  # what was last applied from, or exported to, patches/linux
+SERIES = {PATCHES: BUILD / "gmem-convert.mbox", PATCHES.with_name("linux-tools"): BUILD / "gmem-convert-tools.mbox"}
+CORE_DIR, TOOLS_DIR = SERIES
+TOOLS = re.compile(r"(samples|tools/kvm): ")  # subjects of the second series
+EXPORTED = "refs/gmem/exported"  # what was last applied from, or exported to, patches/linux*
 
 # Every option that a git configuration could change is given, so that all people export the same bytes.
 FORMAT = ["format-patch", "-N", "--zero-commit", "--full-index", "--no-signature", "--no-thread", "--no-attach",
@@ -43,14 +48,19 @@ FORMAT = ["format-patch", "-N", "--zero-commit", "--full-index", "--no-signature
           "--notes", "--no-encode-email-headers", "--start-number=1", "-q"]
 
 
-def patch_files():
-    return sorted(p for p in PATCHES.glob("[0-9][0-9][0-9][0-9]-*.patch") if p.name != COVER)
+def patch_files(directories=tuple(SERIES)):
+    return [p for d in directories for p in sorted(d.glob("[0-9][0-9][0-9][0-9]-*.patch")) if p.name != COVER]
+
+
+def name_of(path):
+    """A patch file by its series and name, wherever the series is."""
+    return f"{path.parent.name}/{path.name}"
 
 
 def digest(files):
     total = hashlib.sha256()
     for path in files:
-        total.update(path.name.encode() + b"\0" + path.read_bytes())
+        total.update(name_of(path).encode() + b"\0" + path.read_bytes())
     return total.hexdigest()
 
 
@@ -147,19 +157,34 @@ def is_pinned(tree=LINUX):
     return git("rev-parse", root_commit(tree) + "^{tree}", tree=tree).strip() == common.base()["base-tree"]
 
 
+def last_of_core(first, last, tree=LINUX):
+    """The last commit of the core in a range; what comes after it is the second series."""
+    lines = [line.split(" ", 1) for line in git("log", "--reverse", "--format=%H %s", f"{first}..{last}", tree=tree).splitlines()]
+    core = [commit for commit, subject in lines if not TOOLS.match(subject)]
+    cut = core[-1] if core else first
+    for commit, subject in lines[:len(core)]:
+        if TOOLS.match(subject):
+            raise Fail(f"the core needs the commit '{commit[:12]} {subject}', which is of the second series",
+                       "move it to the end: git rebase -i")
+    return cut
+
+
 def format_to(directory, first, last, tree=LINUX):
-    """Writes the patches of a range of commits as files."""
+    """Writes the patches of a range of commits as files, below a directory for each series."""
+    directory = pathlib.Path(directory)
     if first != last:
         # How hunks are headed depends on .gitattributes, which git does not look for without a work tree.
         if git("ls-tree", "--name-only", first, ".gitattributes", tree=tree).strip():
             where = pathlib.Path(tree, git("rev-parse", "--git-common-dir", tree=tree).strip(), "info", "attributes")
             common.write(where, git("show", f"{first}:.gitattributes", tree=tree))
-        git(*FORMAT, "-o", directory, f"{first}..{last}", tree=tree)
-    return sorted(pathlib.Path(directory).glob("*.patch"))
+        cut = last_of_core(first, last, tree)
+        for series, start, end in ((CORE_DIR, first, cut), (TOOLS_DIR, cut, last)):
+            git(*FORMAT, "-o", directory / series.name, f"{start}..{end}", tree=tree)
+    return patch_files([directory / series.name for series in SERIES])
 
 
 def same(files, others):
-    return ([p.name for p in files] == [p.name for p in others]
+    return ([name_of(p) for p in files] == [name_of(p) for p in others]
             and all(a.read_bytes() == b.read_bytes() for a, b in zip(files, others)))
 
 
@@ -168,7 +193,7 @@ def ref(name, tree=LINUX):
 
 
 def record(commit, tree=LINUX):
-    """Notes that patches/linux and this commit are the same series; rebase and amend keep notes."""
+    """Notes that the patches and this commit are the same series; rebase and amend keep notes."""
     git("update-ref", EXPORTED, commit, tree=tree)
     git("config", "notes.rewriteRef", "refs/notes/commits", tree=tree)
     common.write(pathlib.Path(tree, ".git", "gmem-patches"), digest(patch_files()))
@@ -193,7 +218,7 @@ def work_of_its_own(tree=LINUX):
         if same(format_to(directory, root_commit(tree), head, tree), patch_files()):
             record(head, tree)
             return ""
-    return "commits that are not in patches/linux"
+    return "commits that are not in patches/linux*"
 
 
 def current(tree=LINUX):
@@ -287,19 +312,19 @@ def export():
     if changed or new:
         print("note: not committed in build/linux, so not exported:\n"
               + "\n".join("  " + name for name in [*changed.splitlines(), *("?? " + name for name in new)][:20]))
-    PATCHES.mkdir(parents=True, exist_ok=True)
     changed = 0
     with tempfile.TemporaryDirectory() as directory:
         new = format_to(directory, root_commit(), "HEAD")
-        keep = {path.name for path in new}
+        keep = {name_of(path) for path in new}
         for path in new:
-            target = PATCHES / path.name
+            target = PATCHES.parent / name_of(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
             if not target.exists() or target.read_bytes() != path.read_bytes():
                 common.write(target, path.read_bytes())
                 print(f"  wrote {rel(target)}")
                 changed += 1
         for path in patch_files():
-            if path.name not in keep:
+            if name_of(path) not in keep:
                 path.unlink()
                 print(f"  removed {rel(path)}")
                 changed += 1
@@ -333,25 +358,32 @@ def check():
     if not (LINUX / ".git").exists():
         base.create()
     files = patch_files()
-    ktap = Ktap(6 + len(files))
+    used = [series for series in SERIES if patch_files([series])]
+    ktap = Ktap(4 + 2 * len(used) + len(files))
     # In a clone that is thrown away: what is checked are the files, build/linux may have work of its own.
     with tempfile.TemporaryDirectory() as directory:
         clone = pathlib.Path(directory, "linux")
         git("clone", "-q", "--bare", "--shared", LINUX, clone, tree=BUILD)
         tip = check_apply(ktap, files, clone, pathlib.Path(directory, "export"))
-        ktap.result("the cover letter names files that exist", check_cover(tip, clone))
         ktap.result("each patch of tests/mutants applies", check_mutants(tip, clone))
         own = work_of_its_own()
-        ktap.result("b4 takes the mbox, and it makes the same tree",
-                    [] if own else check_mbox(tip, clone, pathlib.Path(directory, "b4")),
-                    skip="build/linux has work that is not exported" if own else "")
+        made = root_commit(clone)
+        if not own:
+            mbox()
+        for series in used:
+            ktap.result(f"the cover letter of {rel(series)} names files that exist", check_cover(series, tip, clone))
+            made, problems = (made, []) if own else check_mbox(series, made, clone, pathlib.Path(directory, f"b4-{series.name}"))
+            if not own and not problems and series is used[-1]:
+                problems = compare_mails(made, tip, clone)
+            ktap.result(f"b4 takes {rel(SERIES[series])}, and it makes the same tree", problems,
+                        skip="build/linux has work that is not exported" if own else "")
     def check_patch(path):
         patch = Patch(path)
         return check_trailers(patch) + checkpatch(patch)
 
     with concurrent.futures.ThreadPoolExecutor(max_workers=JOBS) as pool:
         for path, problems in zip(files, pool.map(check_patch, files)):
-            ktap.result(path.name, problems)
+            ktap.result(name_of(path), problems)
     return 1 if ktap.failed else 0
 
 
@@ -399,16 +431,16 @@ def check_mutants(commit, tree):
 
 
 def difference(files, others):
-    ours, theirs = {p.name: p for p in files}, {p.name: p for p in others}
+    ours, theirs = {name_of(p): p for p in files}, {name_of(p): p for p in others}
     found = []
     for name in sorted(set(ours) | set(theirs)):
         if name not in theirs or name not in ours:
-            found.append(f"{name}: only {'in patches/linux' if name in ours else 'in a fresh export'}")
+            found.append(f"{name}: only {'in patches' if name in ours else 'in a fresh export'}")
             continue
         a, b = ours[name].read_bytes(), theirs[name].read_bytes()
         if a != b:
             lines = difflib.unified_diff(a.decode(errors="replace").splitlines(), b.decode(errors="replace").splitlines(),
-                                         "patches/linux/" + name, "fresh export", lineterm="", n=0)
+                                         "patches/" + name, "fresh export", lineterm="", n=0)
             found.append("\n".join(list(lines)[:12]))
     return found
 
@@ -432,7 +464,8 @@ def checkpatch(patch):
         argued[kind.strip()] = reason.strip()
     # The sign-off comes with the person who sends the series.
     text = subprocess.run([str(LINUX / "scripts/checkpatch.pl"), "--strict", "--show-types", "--terse", "--no-summary",
-                           "--color=never", "--ignore", "MISSING_SIGN_OFF", str(patch.path.resolve())], cwd=LINUX,
+                           "--color=never", "--ignore", "MISSING_SIGN_OFF", "--codespell",
+                           str(patch.path.resolve())], cwd=LINUX,
                           # The distribution's Python has the modules that checkpatch's helper needs.
                           env=dict(os.environ, PATH="/usr/bin:/bin:" + os.environ["PATH"]),
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -450,9 +483,9 @@ def checkpatch(patch):
     return problems
 
 
-def check_cover(commit, tree):
+def check_cover(series, commit, tree):
     """A cover letter rots silently: each path in it has to exist after the last patch."""
-    path = PATCHES / COVER
+    path = series / COVER
     if not path.exists():
         return [f"{rel(path)} is missing"]
     text = cover_text(path)[1]
@@ -466,25 +499,27 @@ def check_cover(commit, tree):
     return problems
 
 
-def check_mbox(tip, tree, directory):
-    """What a reviewer does: b4 am, git am. The mails have to make the tree that the patches make."""
-    mbox()
+def check_mbox(series, start, tree, directory):
+    """What a reviewer does: b4 am, git am. Returns the commit that the mails make on top of another one, and problems."""
     directory.mkdir()
     # b4 takes for granted that its user has told git a name.
     common.write(directory / ".gitconfig", "[user]\n\tname = c\n\temail = c@example.org\n")
     try:
-        output("b4", "--offline-mode", "-n", "am", "-m", MBOX, "-o", directory, cwd=LINUX,
+        output("b4", "--offline-mode", "-n", "am", "-m", SERIES[series], "-o", directory, cwd=LINUX,
                env=dict(os.environ, HOME=str(directory), XDG_CACHE_HOME=str(directory), XDG_DATA_HOME=str(directory)))
         mails = list(directory.glob("*.mbx"))
         if len(mails) != 1:
-            return [f"b4 wrote {len(mails)} files instead of 1"]
+            return start, [f"b4 wrote {len(mails)} files instead of 1"]
         (directory / "split").mkdir()
         git("mailsplit", f"-o{directory / 'split'}", *mails, tree=tree)
-        commits = apply(root_commit(tree), sorted((directory / "split").iterdir()), strict=True, tree=tree)
+        return apply(start, sorted((directory / "split").iterdir()), strict=True, tree=tree)[-1], []
     except Fail as err:
-        return [err.what]
-    made, wanted = (git("rev-parse", commit + "^{tree}", tree=tree) for commit in (commits[-1], tip))
-    return [] if made == wanted else [f"the mails make the tree {made.strip()}, the patches {wanted.strip()}"]
+        return start, [err.what]
+
+
+def compare_mails(commit, tip, tree):
+    made, wanted = (git("rev-parse", one + "^{tree}", tree=tree).strip() for one in (commit, tip))
+    return [] if made == wanted else [f"the mails make the tree {made}, the patches {wanted}"]
 
 
 # -------------------------------------------------------------------- mbox
@@ -496,21 +531,32 @@ def cover_text(path):
 
 
 def mbox():
-    """A thread: the cover letter with shortlog and diffstat, then the patches as replies to it."""
+    """Each series as a thread."""
     signoff, revision = os.environ.get("SIGNOFF", ""), os.environ.get("REVISION", "")
     if signoff and not re.fullmatch(r"[^<>]+ <[^<>@ ]+@[^<>@ ]+>", signoff):
         raise Fail(f"SIGNOFF='{signoff}' is not of the form 'Name <address>'", 'for example SIGNOFF="A B <a@b.org>"')
     if revision and not revision.isdigit():
         raise Fail(f"REVISION={revision} is not a number", "for example REVISION=2")
-    if not (PATCHES / COVER).exists():
-        raise Fail(f"{rel(PATCHES / COVER)} is missing", "a series is sent with a cover letter")
+    used = [series for series in SERIES if patch_files([series])]
+    for series in used or [CORE_DIR]:
+        if not (series / COVER).exists():
+            raise Fail(f"{rel(series / COVER)} is missing", "a series is sent with a cover letter")
     tree(keep=False)
-    files, commits, first = patch_files(), commits_of(), root_commit()
+    first = root_commit()
+    cut = last_of_core(first, "HEAD")
+    for series, start, end in ((CORE_DIR, first, cut), (TOOLS_DIR, cut, "HEAD")):
+        if series in used:
+            write_mbox(series, start, end, signoff, revision)
+
+
+def write_mbox(series, first, last, signoff, revision):
+    """A thread: the cover letter with shortlog and diffstat, then the patches as replies to it."""
+    files, commits = patch_files([series]), git("rev-list", "--reverse", f"{first}..{last}").split()
     mark = f"[PATCH{' v' + revision if revision else ''} %0{len(str(len(files)))}d/{len(files)}]"
-    series = digest([PATCHES / COVER, *files])[:16]
+    thread = digest([series / COVER, *files])[:16]
 
     def ident(number):
-        return f"<{series}.{revision or 1}.{number}@gmem-convert.invalid>"
+        return f"<{thread}.{revision or 1}.{number}@gmem-convert.invalid>"
 
     def head(number, sender, date, subject):
         # Headers are ASCII; bodies are sent as they are.
@@ -528,9 +574,10 @@ def mbox():
         # A line that starts with "From " would end the mail.
         return re.sub(r"^(>*From )", r">\1", text.rstrip("\n"), flags=re.M) + "\n\n"
 
-    subject, prose = cover_text(PATCHES / COVER)
-    log = git("shortlog", "-w72,2,4", f"{first}..HEAD") if commits else ""
-    stat = git("diff", "--stat=72", "--summary", "-M", first, "HEAD") if commits else ""
+    subject, prose = cover_text(series / COVER)
+    log = git("shortlog", "-w72,2,4", f"{first}..{last}")
+    stat = git("diff", "--stat=72", "--summary", "-M", first, last)
+    below = f"Linux {base.version(LINUX, root_commit())}, git tree" if first == root_commit() else "the core series, git tree"
     mails = []
     for number, (path, commit) in enumerate(zip(files, commits), 1):
         patch = Patch(path)
@@ -540,13 +587,13 @@ def mbox():
             text = f"{message.rstrip()}\nSigned-off-by: {signoff}\n---\n{rest}".lstrip("\n")
         sender = signoff or f"{patch.author['GIT_AUTHOR_NAME']} <{patch.author['GIT_AUTHOR_EMAIL']}>"
         mails.append(head(number, sender, patch.author["GIT_AUTHOR_DATE"], patch.subject) + "\n" + body(text))
-    date = git("log", "-1", "--format=%aD").strip()
-    sender = signoff or git("log", "-1", "--format=%an <%ae>").strip()
+    date = git("log", "-1", "--format=%aD", last).strip()
+    sender = signoff or git("log", "-1", "--format=%an <%ae>", last).strip()
     mails.insert(0, head(0, sender, date, subject) + "\n"
-                 + body(prose.rstrip("\n") + f"\n\n{log}\n{stat}\nbase: Linux {base.version(LINUX, first)}, git tree "
+                 + body(prose.rstrip("\n") + f"\n\n{log}\n{stat}\nbase: {below} "
                         + git("rev-parse", first + "^{tree}").strip() + "\n"))
-    common.write(MBOX, "".join(mails).encode(errors="surrogateescape"))
-    print(f"{rel(MBOX)}: {len(mails)} mails" + (f", signed off by {signoff}" if signoff else
+    common.write(SERIES[series], "".join(mails).encode(errors="surrogateescape"))
+    print(f"{rel(SERIES[series])}: {len(mails)} mails" + (f", signed off by {signoff}" if signoff else
           "; to send it, give SIGNOFF=\"Name <address>\""))
 
 

@@ -38,9 +38,13 @@ test	b4	b4
 test	perl	perl
 test	/usr/lib/python3/dist-packages/ply	python3-ply
 test	/usr/lib/python3/dist-packages/git	python3-git
+test	codespell	codespell
 test	clang	clang
 test	/usr/lib/llvm-14/lib/clang	libclang-rt-14-dev
 check	sparse	sparse
+check	codespell	codespell
+check	sphinx-build	python3-sphinx
+check	spatch	coccinelle
 check	b4	b4
 check	shellcheck	shellcheck
 check	perl	perl

@@ -296,6 +296,40 @@ class Series(Sandbox):
         cover.write_text(cover.read_text() + "\nSee scripts/gone.c.\n")
         self.fails_check("cover letter")
 
+    def test_tools_are_a_series_of_their_own(self):
+        self.make_series()
+        first = self.git("rev-list", "--max-parents=0", "HEAD").strip()
+        self.patch(1).write_text(self.patch(1).read_text().replace("    checkpatch: X: why\n", ""))
+        self.works("series.py", "tree")
+        self.change(30, "a sample", "samples: Third")
+        self.change(40, "a tool", "tools/kvm: Fourth")
+        tip = self.git("rev-parse", "HEAD^{tree}")
+        self.works("series.py", "export")
+        tools = self.repo / "patches/linux-tools"
+        self.assertEqual([p.name for p in sorted(tools.iterdir())], ["0001-samples-Third.patch", "0002-tools-kvm-Fourth.patch"])
+        self.assertEqual(len(self.series_files()), 3)
+        self.fails("linux-tools/0000-cover-letter.patch is missing", "series.py", "mbox")
+        (tools / "0000-cover-letter.patch").write_text(
+            "From: A <a@example.org>\nSubject: [PATCH] Tools\n\nThey change code.c.\n")
+        self.works("series.py", "check")
+        self.assertEqual(len(re.findall(r"^ok ", self.out, re.M)), 12, self.out)
+        text = (self.repo / "build/gmem-convert-tools.mbox").read_text()
+        self.assertIn("Subject: [PATCH 2/2] tools/kvm: Fourth\n", text)
+        self.assertIn("base: the core series, git tree " + self.git("rev-parse", "HEAD~2^{tree}"), text)
+        core = (self.repo / "build/gmem-convert.mbox").read_text()
+        self.assertIn("Subject: [PATCH 1/2] " + NAMES[0], core)
+        self.assertNotIn("Fourth", core)
+        # Both make the tree, in this order.
+        shutil.rmtree(self.repo / "build/linux")
+        self.works("series.py", "tree")
+        self.assertEqual(self.git("rev-parse", "HEAD^{tree}"), tip)
+        # The core must not need what comes after it.
+        self.change(50, "core", "Fifth")
+        self.fails("the core needs the commit '[0-9a-f]+ samples: Third'", "series.py", "export")
+        self.git("reset", "-q", "--hard", first)
+        self.works("series.py", "export")
+        self.assertEqual([p.name for p in tools.iterdir()], ["0000-cover-letter.patch"])
+
     def test_another_stable_release_is_merged_three_way(self):
         self.make_series()
         other = self.top / "linux-other"
