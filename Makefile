@@ -58,7 +58,7 @@ tree: ## make build/linux: a git tree with a commit for the base and one for eac
 	@scripts/tools.sh tree
 	@scripts/series.py tree
 
-export: ## write the commits of build/linux back to patches/linux
+export: ## write the commits of build/linux back to patches/linux*
 	@scripts/series.py export
 
 base: ## have BASE name the newest release that the archive has, and export the series on top of it
@@ -72,11 +72,11 @@ check: ## prove the series: strict apply, export is a no-op, trailers, checkpatc
 	@scripts/commits.py warnings
 	@scripts/commits.py reports
 
-bisect: ## compile every patch of the series on its own
-	@scripts/tools.sh tree build arm64
+bisect: ## compile every patch of the series on its own, and run tests with each
+	@scripts/tools.sh tree build x86_64 arm64
 	@scripts/commits.py bisect
 
-mbox: ## write build/gmem-convert.mbox, the series as mails that b4 takes
+mbox: ## write build/gmem-convert*.mbox, each series as mails that b4 takes
 	@scripts/tools.sh tree mbox
 	@scripts/series.py mbox
 

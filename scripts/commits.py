@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compiles commits of the series in a clone of build/linux, beside the developer's tree.
 
-usage: commits.py bisect      every patch compiles on its own; goes on where it was stopped
+usage: commits.py bisect      every patch compiles on its own, and passes tests; goes on where it was stopped
        commits.py warnings    the series adds no warning of W=1 or sparse to the files it touches
        commits.py reports     nor one of Sphinx, kernel-doc or, for virt/kvm, Coccinelle
 
@@ -17,6 +17,7 @@ import sys
 import common
 import kernel
 import series
+import test
 from base import git, git_env
 from common import BUILD, LINUX, Fail, Step, rel
 
@@ -45,10 +46,46 @@ def flavours(default):
     return [kernel.Flavour(name) for name in (os.environ.get("ARCH") or default).split()]
 
 
+def source_of(program):
+    """Where a program of tests/list comes from, in the kernel's tree."""
+    if program.startswith("gmem-map"):
+        return f"tools/kvm/gmem-map/{program}.c"
+    return f"samples/kvm/{program}.c" if program == "gmem-convert-vmm" else f"tools/testing/selftests/kvm/{program}.c"
+
+
+def tests_at(machine, commit, changed):
+    """Those that a commit adds or changes; and if it changes the kernel, the quick ones that the base has."""
+    first = series.root_commit()
+    in_base = set(git("ls-tree", "-r", "--name-only", first, "tools/testing/selftests/kvm").split())
+    kernel_changed = any(name.split("/")[0] not in ("tools", "samples", "Documentation", "MAINTAINERS") for name in changed)
+    chosen = []
+    for one in test.read_list():
+        if one.machine != machine or one.group in ("soak", "kcsan"):
+            continue
+        source = source_of(one.argv[0])
+        if source in changed or kernel_changed and source in in_base and len(one.argv) == 1 and one.seconds <= 60:
+            chosen.append(one)
+    return chosen
+
+
+def passes(flavour, tree, obj, commit, number, changed):
+    """Boots the kernel of a commit with the programs of that commit; returns what failed."""
+    machine = next(name for name, (own, _) in kernel.Flavour.machines().items() if own.name == flavour.name)
+    tests = tests_at(machine, commit, changed)
+    if not tests:
+        return []
+    flavour.dir = BUILD / "commits" / flavour.name
+    flavour.headers, flavour.programs, flavour.tests = (flavour.dir / name for name in ("headers", "programs", "selftests"))
+    kernel.build_programs(flavour, [one.argv[0] for one in tests], tree)
+    results = test.Results()
+    test.boot(machine, tests, test.read_known(), results, kernel_dir=obj, programs=flavour, tag=f"-bisect-{number:04d}")
+    return [f"{one.name}: {case.name or case.reason}" for one, cases, _, _ in results.rows for case in cases if case.status == "fail"]
+
+
 def bisect():
     tree = clone()
     commits = series.commits_of()
-    for flavour in flavours("x86_64"):
+    for flavour in flavours("x86_64 arm64"):
         obj = BUILD / "commits" / flavour.name / "kernel"
         config = hashlib.sha256(kernel.wanted_config(flavour)[0].encode()).hexdigest()[:12]
         for number, commit in enumerate(commits, 1):
@@ -65,8 +102,13 @@ def bisect():
             except Fail as err:
                 raise Fail(f"patch {number} of {len(commits)} does not compile for {flavour.name}: {subject}\n{err.what}",
                            "mend the patch in build/linux (git rebase -i), then run the same command again") from None
+            changed = set(git("diff", "--name-only", f"{commit}^", commit).split())
+            failed = passes(flavour, tree, obj, commit, number, changed)
+            if failed:
+                raise Fail(f"patch {number} of {len(commits)} fails tests on {flavour.name}: {subject}\n"
+                           + "\n".join(f"    {line}" for line in failed[:8]), "see build/log/console-*-bisect-*.log")
             common.write(stamp, "")
-        print(f"{flavour.name}: each of {len(commits)} patches compiles on its own")
+        print(f"{flavour.name}: each of {len(commits)} patches compiles on its own, and passes its tests")
     return 0
 
 

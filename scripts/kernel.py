@@ -206,7 +206,8 @@ def build_programs(flavour, programs, src=LINUX):
             if (src / "tools/kvm" / tool).exists():
                 step.run(["make", "-C", src / "tools/kvm" / tool, f"OUTPUT={flavour.programs}/", f"CC={cc}",
                           f"KHDR_INCLUDES=-isystem {uapi}", "LDFLAGS=-static",
-                          *(str(flavour.programs / name) for name in (tool, f"{tool}-test"))], env=ENV)
+                          *(str(flavour.programs / name) for name in (tool, f"{tool}-test")
+                            if (src / "tools/kvm" / tool / f"{name}.c").exists())], env=ENV)
         if names:
             # arm64 generates a header below tools/, which has to exist.
             (flavour.tests / "tools").mkdir(parents=True, exist_ok=True)

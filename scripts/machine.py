@@ -92,17 +92,20 @@ def command(flavour, boot, initrd):
             "-append", append, "-no-reboot", "-nographic", "-nodefaults", "-serial", "stdio", "-monitor", "none"]
 
 
-def boot(name, runs, watch=None, tag="", kernel_dir=None, extra=()):
+def boot(name, runs, watch=None, tag="", kernel_dir=None, programs=None, extra=()):
     """Boots a machine, runs the programs, returns the console's log and what QEMU said if it failed.
 
     The time limits of the programs are kept in the guest; the one here is for a guest that hangs.
-    'kernel_dir' is the kernel to boot if it is not the flavour's own, 'extra' more of QEMU's arguments.
+    'kernel_dir' is the kernel to boot if it is not the flavour's own, 'programs' a flavour whose programs to take
+    instead, 'extra' more of QEMU's arguments.
     """
     machines = kernel.Flavour.machines()
     if name not in machines:
         raise Fail(f"no machine '{name}'", f"there are: {' '.join(machines)}")
     flavour, variant = machines[name]
     flavour.kernel = kernel_dir or flavour.kernel
+    if programs:
+        flavour.programs, flavour.tests = programs.programs, programs.tests
     log = LOGS / f"console-{name}{tag}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     argv = [*command(flavour, variant, initramfs(flavour, flavour.dir / f"initramfs-{name}{tag}.cpio", runs)), *extra]
