@@ -46,6 +46,12 @@ def flavours(default):
     return [kernel.Flavour(name) for name in (os.environ.get("ARCH") or default).split()]
 
 
+def keep_apart(flavour):
+    """Builds its programs where those of build/linux are not in the way."""
+    flavour.dir = BUILD / "commits" / flavour.name
+    flavour.headers, flavour.programs, flavour.tests = (flavour.dir / name for name in ("headers", "programs", "selftests"))
+
+
 def source_of(program):
     """Where a program of tests/list comes from, in the kernel's tree."""
     if program.startswith("gmem-map"):
@@ -74,8 +80,7 @@ def passes(flavour, tree, obj, commit, number, changed):
     tests = tests_at(machine, commit, changed)
     if not tests:
         return []
-    flavour.dir = BUILD / "commits" / flavour.name
-    flavour.headers, flavour.programs, flavour.tests = (flavour.dir / name for name in ("headers", "programs", "selftests"))
+    keep_apart(flavour)
     kernel.build_programs(flavour, [one.argv[0] for one in tests], tree)
     results = test.Results()
     test.boot(machine, tests, test.read_known(), results, kernel_dir=obj, programs=flavour, tag=f"-bisect-{number:04d}")
@@ -163,6 +168,16 @@ def warnings_at(flavour, tree, obj, commit, names, label):
     return found, places
 
 
+def compile_tests(flavour, tree, names):
+    """The selftests that the series touches, for this architecture; most of them run on x86 only."""
+    keep_apart(flavour)
+    top = "tools/testing/selftests/kvm/"
+    listed = (tree / top / "Makefile.kvm").read_text()
+    programs = [name.removeprefix(top)[:-2] for name in names if name.startswith(top) and name.endswith("_test.c")]
+    kernel.build_programs(flavour, [name for name in programs if f"TEST_GEN_PROGS_{flavour.arch.replace('x86_64', 'x86')} += {name}\n" in listed],
+                          tree)
+
+
 def warnings():
     first, last = series.root_commit(), git("rev-parse", "HEAD").strip()
     names = touched(first, last)
@@ -174,6 +189,7 @@ def warnings():
         obj = BUILD / "commits" / flavour.name / "warnings"
         before, _ = warnings_at(flavour, tree, obj, first, names, "base")
         after, places = warnings_at(flavour, tree, obj, last, names, "series")
+        compile_tests(flavour, tree, git("diff", "--name-only", "--diff-filter=d", first, last).split())
         for key, count in sorted((after - before).items()):
             bad += count
             print(f"   new: {places[key]}" + (f" ({count} times)" if count > 1 else ""))
