@@ -169,13 +169,14 @@ def warnings_at(flavour, tree, obj, commit, names, label):
 
 
 def compile_tests(flavour, tree, names):
-    """The selftests that the series touches, for this architecture; most of them run on x86 only."""
-    keep_apart(flavour)
+    """The selftests that the series touches, those that this architecture has."""
     top = "tools/testing/selftests/kvm/"
-    listed = (tree / top / "Makefile.kvm").read_text()
-    programs = [name.removeprefix(top)[:-2] for name in names if name.startswith(top) and name.endswith("_test.c")]
-    kernel.build_programs(flavour, [name for name in programs if f"TEST_GEN_PROGS_{flavour.arch.replace('x86_64', 'x86')} += {name}\n" in listed],
-                          tree)
+    touched_tests = [name.removeprefix(top)[:-2] for name in names if name.startswith(top) and name.endswith("_test.c")]
+    if not touched_tests:
+        return
+    keep_apart(flavour)
+    listed = (tree / top / "Makefile.kvm").read_text().splitlines()
+    kernel.build_programs(flavour, [name for name in touched_tests if f"TEST_GEN_PROGS_{flavour.arch} += {name}" in listed], tree)
 
 
 def warnings():
