@@ -202,7 +202,7 @@ def messages(tree, pattern, text):
     """What a tool says about files, without line numbers; where the first one is."""
     found, places = collections.Counter(), {}
     for name, line, said in re.findall(pattern, text, re.M):
-        key = f"{os.path.relpath(os.path.normpath(tree / name), tree)}: {said}"
+        key = f"{os.path.relpath(os.path.normpath(tree / name), tree)}: {re.sub(r'line [0-9]+', 'line N', said)}"
         found[key] += 1
         places.setdefault(key, f"{name}:{line}: {said}")
     return found, places
