@@ -25,6 +25,9 @@ from common import BUILD, LINUX, Fail, Step, rel
 # replacement makes of the qualifiers does not matter here: both sides of the comparison are made with it.
 SPARSE = "CHECK=sparse -D__typeof_unqual__=__typeof__"
 
+# File, line and text of a report.
+COCCINELLE = r"^(virt/kvm/\S+?):(\d+):[\d-]+: (.*)$"
+
 
 def clone():
     """A work tree of its own that shares the objects of build/linux."""
@@ -199,7 +202,7 @@ def warnings():
 
 
 def messages(tree, pattern, text):
-    """What a tool says about files, without line numbers; where the first one is."""
+    """What a tool says about files, without line numbers, which move; where the first one is."""
     found, places = collections.Counter(), {}
     for name, line, said in re.findall(pattern, text, re.M):
         key = f"{os.path.relpath(os.path.normpath(tree / name), tree)}: {re.sub(r'line [0-9]+', 'line N', said)}"
@@ -239,7 +242,7 @@ def reports_at(tree, commit, names, label):
             options = re.search(r"^// Options: *(.*)$", rule.read_text(), re.M)
             step.run(["spatch", "-D", "report", "--very-quiet", "--no-show-diff", "--cocci-file", rule,
                       *(options[1].split() if options else []), *ours], cwd=tree, env=kernel.ENV)
-        take(step, r"^(virt/kvm/\S+?):(\d+):[\d-]+: (.*)$")
+        take(step, COCCINELLE)
     return found, places
 
 

@@ -18,7 +18,8 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
-import report  # noqa: E402  (the modules under test)
+import commits  # noqa: E402  (the modules under test)
+import report  # noqa: E402
 import test as runner  # noqa: E402
 
 CLEAN = {key: value for key, value in os.environ.items()
@@ -900,6 +901,24 @@ class Console(unittest.TestCase):
     def test_long_lines_are_joined(self):
         text = self.FIRST.replace("ok 1 c", "ok 1 ab") + "[    1.2] gmem+ cd\n"
         self.assertEqual(self.read(self.HEAD + text + self.END + self.DONE).runs[0].lines[1][1], "ok 1 abcd")
+
+
+class Reports(unittest.TestCase):
+    """What commits.py takes for new."""
+
+    def new(self, before, after):
+        before, after = (commits.messages(ROOT, commits.COCCINELLE, text)[0] for text in (before, after))
+        return sum((after - before).values())
+
+    def test_only_what_is_new(self):
+        one, other = "virt/kvm/a.c:9:1-7: preceding lock on line 3\n", "virt/kvm/a.c:5:1-2: Unneeded semicolon\n"
+        moved = one.replace("a.c:9", "a.c:19").replace("line 3", "line 13")
+        self.assertEqual(self.new("", one), 1)
+        self.assertEqual(self.new(one, moved), 0)
+        self.assertEqual(self.new(one, one + moved), 1)
+        self.assertEqual(self.new(one, moved + other), 1)
+        self.assertEqual(self.new(one, moved.replace("a.c", "b.c")), 1)
+        self.assertEqual(self.new(one + other, ""), 0)
 
 
 class Repository(unittest.TestCase):
