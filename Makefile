@@ -3,16 +3,16 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 export LINUX MIRROR ACCEL APPEND SIGNOFF REVISION T ARCH S
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak fuzz kcsan coverage mutants curve cost tree export base check bisect mbox tools clean
+.PHONY: help run test soak fuzz kcsan coverage mutants curve bench instructions tree export base check bisect mbox tools clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-8s %s\n' "$$t" "$$h"; done
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-12s %s\n' "$$t" "$$h"; done
 	@printf '\n%s\n' 'Variables:'
-	@printf '  %s\n' 'T=PATTERN        test, mutants: only those with that in their name; test: or of that group' \
+	@printf '  %s\n' 'T=PATTERN        test, mutants: only those with that in their name; test: or of that group; bench: groups of rows' \
 	  'S=SECONDS        soak, fuzz: for how long' \
 	  'LINUX=PATH       tree: a tarball or git tree of the base instead of the download' \
 	  'MIRROR=PLACE     tree, base, run, test: the address of a package archive, or a directory that holds one, or the package' \
-	  'ACCEL=NAME       run, test: the accelerator of the emulator; tcg unless given' \
+	  'ACCEL=NAME       run, test, bench: the accelerator of the emulator; tcg unless given' \
 	  'ARCH="NAME..."   bisect, check: the kernel flavours to compile' \
 	  'SIGNOFF="N <A>"  mbox: the person who certifies and sends the series' \
 	  'REVISION=N       mbox: the number of this posting'
@@ -50,9 +50,13 @@ curve: ## what a conversion costs, and how long others wait, by the size of the 
 	@scripts/tools.sh tree build x86_64
 	@scripts/mutants.py --curve
 
-cost: ## instructions that a fault of an ordinary VM takes, with the series and without it
+bench: ## what conversions and faults cost with the series and without it: writes docs/performance.md's numbers
 	@scripts/tools.sh tree build x86_64
-	@scripts/cost.py
+	@scripts/bench.py
+
+instructions: ## count the instructions of tests/instructions anew, and show what has changed
+	@scripts/tools.sh tree build x86_64
+	@scripts/bench.py --update
 
 tree: ## make build/linux: a git tree with a commit for the base and one for each patch
 	@scripts/tools.sh tree

@@ -3,7 +3,9 @@
 
 usage: scripts_test.py [NAME...]     prints KTAP
 """
+import contextlib
 import fcntl
+import io
 import os
 import pathlib
 import re
@@ -15,10 +17,13 @@ import tempfile
 import time
 import traceback
 import unittest
+import unittest.mock
+import xml.dom.minidom
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
-import commits  # noqa: E402  (the modules under test)
+import bench  # noqa: E402  (the modules under test)
+import commits  # noqa: E402
 import report  # noqa: E402
 import test as runner  # noqa: E402
 
@@ -919,6 +924,79 @@ class Reports(unittest.TestCase):
         self.assertEqual(self.new(one, moved + other), 1)
         self.assertEqual(self.new(one, moved.replace("a.c", "b.c")), 1)
         self.assertEqual(self.new(one + other, ""), 0)
+
+
+class Guard(unittest.TestCase):
+    """scripts/bench.py and tests/instructions."""
+
+    def setUp(self):
+        self.path = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory())) / "instructions"
+        self.path.write_text("# how it is made\n\ncompiler gcc 1\na,4,convert 1000\nb,4,convert 200\n")
+
+    def run_it(self, command, compiler="gcc 1", **counted):
+        """What it prints, and its exit status; names are without what cannot be one in Python."""
+        counted = {f"{name},4,convert": float(number) for name, number in counted.items()}
+        with unittest.mock.patch.object(bench, "count", lambda: (compiler, counted)), \
+                contextlib.redirect_stdout(io.StringIO()) as out:
+            status = command(self.path)
+        return out.getvalue(), status
+
+    def cases(self, **counted):
+        text, status = self.run_it(bench.guard, **counted)
+        run = report.Run("guard", list(enumerate(text.splitlines(), 1)), f"exit {status}")
+        return [case.status for case in report.judge(run, ktap=True)]
+
+    def test_within_the_tolerance(self):
+        self.assertEqual(self.cases(a=1050, b=190), ["ok", "ok"])
+
+    def test_dearer_or_cheaper(self):
+        self.assertEqual(self.cases(a=1051, b=200), ["fail", "ok"])
+        self.assertEqual(self.cases(a=1000, b=189), ["ok", "fail"])
+
+    def test_a_case_is_missing(self):
+        self.assertEqual(self.cases(a=1000), ["ok", "fail"])
+
+    def test_another_compiler(self):
+        self.assertEqual(self.cases(compiler="gcc 2", a=1, b=1), ["skip"])
+
+    def test_update(self):
+        text, _ = self.run_it(bench.update, compiler="gcc 2", a=900.4, b=200, c=5)
+        self.assertRegex(text, r"a,4,convert +1000 +900 +-10.0 %")
+        self.assertEqual(self.path.read_text(), "# how it is made\n\ncompiler gcc 2\na,4,convert 900\nb,4,convert 200\n")
+        self.assertEqual(self.cases(compiler="gcc 2", a=900, b=200), ["ok", "ok"])
+
+    def test_update_of_a_case_that_is_gone(self):
+        with self.assertRaisesRegex(bench.Fail, "no row b,4,convert"):
+            self.run_it(bench.update, a=900)
+        self.assertIn("a,4,convert 1000\n", self.path.read_text())
+
+    def test_a_line_that_is_none(self):
+        self.path.write_text("a,4,convert many\n")
+        with self.assertRaisesRegex(bench.Fail, ":1 is not"):
+            self.run_it(bench.guard)
+
+
+class Performance(unittest.TestCase):
+    """What scripts/bench.py writes."""
+
+    def test_a_target_holds_if_each_number_does(self):
+        row = bench.Row("what", [9, 9], [5, 8], (6, 7), "less than C", lambda a, b, c: b < c)
+        self.assertFalse(bench.holds(row))
+        self.assertIn("| 9.00 / 9.00 | 5.00 / 8.00 | 6.00 / 7.00 | less than C | **does not** |", bench.targets([row]))
+        self.assertIn("| holds |", bench.targets([row._replace(c=(6, 9))]))
+        self.assertIn("**does not**: so be it |", bench.targets([row._replace(because="so be it")]))
+
+    def test_parts_are_filled_in(self):
+        page = "text\n<!-- begin a: x -->\nold\n<!-- end a -->\nmore\n"
+        self.assertEqual(bench.fill(page, {"a": "new \\1\n"}), page.replace("old", "new \\1"))
+        with self.assertRaisesRegex(bench.Fail, "no place for the part 'b'"):
+            bench.fill(page, {"b": ""})
+
+    def test_the_page_has_its_parts(self):
+        text = (ROOT / "docs/performance.md").read_text()
+        for name in re.findall(r'"(\w+)": bars\(', (ROOT / "scripts/bench.py").read_text()):
+            self.assertIn(f"(performance-{name}.svg)", text)
+            xml.dom.minidom.parse(str(ROOT / f"docs/performance-{name}.svg"))
 
 
 class Repository(unittest.TestCase):
