@@ -80,7 +80,10 @@ def start(argv, **options):
     with _children_lock:
         if _stopping.is_set():
             raise KeyboardInterrupt
-        child = subprocess.Popen([str(a) for a in argv], start_new_session=True, **options)
+        try:
+            child = subprocess.Popen([str(a) for a in argv], start_new_session=True, **options)
+        except PermissionError:
+            raise Fail(f"{argv[0]} cannot be executed", f"chmod +x {argv[0]}") from None
         _children.add(child)
     return child
 

@@ -1001,7 +1001,9 @@ class Performance(unittest.TestCase):
 
 class Repository(unittest.TestCase):
     def test_lists_can_be_read(self):
-        self.assertTrue(runner.read_list())
+        for test in runner.read_list():
+            if test.machine == "host" and "/" in test.argv[0]:
+                self.assertTrue(os.access(ROOT / test.argv[0], os.X_OK), test.argv[0])
         runner.read_known()
 
     def test_shell_is_clean(self):
