@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* SNP and SEV are shut down and come back. */
+#include "snp.h"
+
+static void hsave(void *arg)
+{
+	wrmsr(MSR_VM_HSAVE_PA, (u64)arg);
+}
+
+TEST(psp_shutdown)
+{
+	struct { u32 len, flags; } ex = { 8, 1 };
+	struct { u32 flags, rsvd; u64 list; u8 more[48]; } d = { 0, 0, 0, { 0 } };
+	u64 tmr = page_alloc_2m_low(), i, save = sys_alloc(), pa = page_alloc();
+	struct { u32 flags, rsvd; u64 tmr; u32 len; } init = { 1, 0, tmr, SIZE_2M };
+	struct guest *g = guest_new_raw(GUEST_SEV);	/* SEV is INIT */
+
+	point("refused");
+	CHECK_EQ(psp(SNP_SHUTDOWN_EX, &ex, 8), PSP_PLATFORM_STATE);
+	guest_free(g);
+	CHECK_EQ(psp_raw(SEV_SHUTDOWN, 0), PSP_SUCCESS);
+	g = guest_new_raw(GUEST_SNP);
+	CHECK_EQ(psp(SNP_SHUTDOWN_EX, &ex, 8), PSP_DFFLUSH);
+	snp_df_flush();
+	CHECK_EQ(psp(SNP_SHUTDOWN_EX, &ex, 8), PSP_DFFLUSH);	/* the guest has its ASID */
+	guest_free(g);
+	snp_df_flush();
+	ex.len = 4;
+	CHECK_EQ(psp(SNP_SHUTDOWN_EX, &ex, 8), PSP_PARAM);
+	ex.len = 8, ex.flags = 4;
+	CHECK_EQ(psp(SNP_SHUTDOWN_EX, &ex, 8), PSP_PARAM);
+	point("without the IOMMU");
+
+	/* without the IOMMU: the RMP stays initialized */
+	CHECK_EQ(rmpupdate_firmware(pa), RMP_OK);
+	ex.flags = 0;
+	CHECK_EQ(psp(SNP_SHUTDOWN_EX, &ex, 8), PSP_SUCCESS);
+	CHECK_EQ(snp_reclaim(pa, 0), PSP_PLATFORM_STATE);
+	CHECK_EQ(rmp_state(pa), ST_FIRMWARE);
+	d.flags = 2;
+	CHECK_EQ(psp(SNP_INIT_EX, &d, 64), PSP_PARAM);		/* a list, but no INIT_RMP */
+	d.flags = 0;
+	CHECK_EQ(psp(SNP_INIT_EX, &d, 64), PSP_SUCCESS);
+	CHECK_EQ(rmp_state(pa), ST_FIRMWARE);
+	CHECK_EQ(snp_reclaim(pa, 0), PSP_SUCCESS);
+	CHECK_EQ(rmpupdate_shared(pa), RMP_OK);
+	CHECK_EQ(psp_raw(SNP_DF_FLUSH, 0), PSP_WBINVD);
+	CHECK_EQ(psp(SNP_SHUTDOWN_EX, &ex, 8), PSP_DFFLUSH);
+	CHECK_EQ(snp_df_flush(), PSP_SUCCESS);
+	point("with the IOMMU");
+
+	ex.flags = 1;
+	CHECK_EQ(psp(SNP_SHUTDOWN_EX, &ex, 8), PSP_SUCCESS);
+	CHECK_EQ(psp(SNP_INIT_EX, &d, 64), PSP_RMP_INIT_REQUIRED);
+	CHECK_EQ(psp(SEV_INIT, &init, 20), PSP_RMP_INIT_REQUIRED);
+	on_cpu(ncpus - 1, hsave, (void *)save);
+	CHECK_EQ(snp_init_ex(), PSP_CONFIG);
+	on_cpu(ncpus - 1, hsave, NULL);
+	on_all(hsave, NULL);
+	CHECK_EQ(snp_init_ex(), PSP_SUCCESS);
+	CHECK_EQ(rmp_state(hv_fixed[0]), ST_HV_FIXED);
+	CHECK_EQ(rmp_state(0xfed80000), ST_HV_FIXED);		/* not DRAM */
+	CHECK_EQ(rmp_state(rmp_base), ST_FIRMWARE);
+	CHECK_EQ(snp_df_flush(), PSP_SUCCESS);
+
+	/* back to what the other tests expect */
+	CHECK_EQ(psp(SEV_INIT, &init, 20), PSP_PAGE_STATE);
+	for (i = 0; i < 512; i++)
+		CHECK_EQ(rmpupdate_firmware(tmr + i * PAGE), RMP_OK);
+	init.len = SIZE_2M - 1;
+	CHECK_EQ(psp(SEV_INIT, &init, 20), PSP_LENGTH);
+	init.len = SIZE_2M, init.tmr = tmr + PAGE;
+	CHECK_EQ(psp(SEV_INIT, &init, 20), PSP_ADDRESS);
+	init.tmr = tmr, init.flags = 2;
+	CHECK_EQ(psp(SEV_INIT, &init, 20), PSP_PARAM);
+	init.flags = 1;
+	CHECK_EQ(psp(SEV_INIT, &init, 20), PSP_SUCCESS);
+	CHECK_EQ(psp(SEV_INIT, &init, 20), PSP_PLATFORM_STATE);
+	CHECK_EQ(snp_df_flush(), PSP_SUCCESS);
+	page_free(pa);
+}

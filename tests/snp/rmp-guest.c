@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Accesses of SNP guests, PVALIDATE and RMPADJUST: APM volume 2, 15.36.6, 15.36.7, 15.36.10, tables 15-39 and 15-40. */
+#include "snp.h"
+
+#define NPF_READ	(NPF_P | NPF_U | NPF_RMP | NPF_GPA)
+#define NPF_WRITE	(NPF_READ | NPF_W)
+#define NPF_FETCH	(NPF_READ | NPF_ID)
+#define OTHER_VA	0x5000000UL
+
+/* In the guest: maps 2M at va, through the private half of its tables. */
+static u64 g_map_2m(u64 va, u64 gpa, u64 writable)
+{
+	*pte_of(read_cr3() & PTE_ADDR & ~cbit_mask, va, NULL) = gpa | PTE_P | (writable ? PTE_W : 0) | PTE_U | PTE_A | PTE_PS | cbit_mask;
+	invlpg(va);
+	return 0;
+}
+
+/* The same with a table of 4K pages, which lies at the page before. */
+static u64 g_map_4k(u64 va, u64 gpa, u64 table)
+{
+	u64 i;
+
+	for (i = 0; i < 512; i++)
+		((u64 *)table)[i] = (gpa + i * PAGE) | PTE_P | PTE_W | PTE_U | cbit_mask;
+	*pte_of(read_cr3() & PTE_ADDR & ~cbit_mask, va, NULL) = table | PTE_P | PTE_W | PTE_U | PTE_A | cbit_mask;
+	invlpg(va);
+	return 0;
+}
+
+TEST(rmp_guest_sizes)
+{
+	struct guest *g = guest_new(GUEST_SNP);
+	u64 pa = guest_page_2m(g, GPA_TEST, ST_GUEST_VALID), i;
+
+	point("2M by 2M");
+	CHECK_RETURNED(gcall(g, g_write, GPA_TEST + 5 * PAGE, 0x55, 0), 0);
+	point("4K mapping of the first page of 2M");
+	npt_map(g, GPA_TEST, pa, 1, PTE_W);
+	CHECK_EXIT(gcall(g, g_read, GPA_TEST, 0, 0), EXIT_NPF, NPF_READ | NPF_ENC, GPA_TEST);
+	point("4K mapping of another page of 2M");
+	npt_map(g, GPA_TEST + 5 * PAGE, pa + 5 * PAGE, 1, PTE_W);
+	CHECK_EXIT(gcall(g, g_read, GPA_TEST + 5 * PAGE, 0, 0), EXIT_NPF, NPF_READ | NPF_ENC, GPA_TEST + 5 * PAGE);
+	point("... until it is split");
+	CHECK_EQ(psmash(pa), RMP_OK);
+	CHECK_RETURNED(gcall(g, g_read, GPA_TEST + 5 * PAGE, 0, 0), 0x55);
+	CHECK_RETURNED(gcall(g, g_write, GPA_TEST, 1, 0), 0);
+	point("2M mapping of 4K pages");
+	npt_map(g, GPA_TEST, pa, 2, PTE_W);
+	CHECK_EXIT(gcall(g, g_read, GPA_TEST, 0, 0), EXIT_NPF, NPF_READ | NPF_ENC, GPA_TEST);
+	CHECK_EXIT(gcall(g, g_write, GPA_TEST + 5 * PAGE, 0, 0), EXIT_NPF, NPF_WRITE | NPF_ENC, GPA_TEST + 5 * PAGE);
+	page_free_2m(pa);
+	point("size and validated: the size comes first");
+	pa = guest_page_2m(g, GPA_TEST, ST_GUEST_INVALID);
+	CHECK_FAULT(gcall(g, g_read, GPA_TEST, 0, 0), VEC_VC, VC_NOT_VALIDATED, GPA_TEST);
+	npt_map(g, GPA_TEST, pa, 1, PTE_W);
+	CHECK_EXIT(gcall(g, g_read, GPA_TEST, 0, 0), EXIT_NPF, NPF_READ | NPF_ENC, GPA_TEST);
+	page_free_2m(pa);
+	point("C=0 write through 2M with one assigned page");
+	pa = page_alloc_2m();
+	npt_map(g, GPA_TEST, pa, 2, PTE_W);
+	CHECK_RETURNED(gcall(g, g_write, GUEST_SHARED_VA(GPA_TEST), 1, 0), 0);
+	CHECK_EQ(rmpupdate_firmware(pa + PAGE), RMP_OK);
+	CHECK_EXIT(gcall(g, g_write, GUEST_SHARED_VA(GPA_TEST), 1, 0), EXIT_NPF, NPF_WRITE, GPA_TEST);
+	CHECK_RETURNED(gcall(g, g_read, GUEST_SHARED_VA(GPA_TEST), 0, 0), 1);
+	page_free_2m(pa);
+	point("1G mapping over a 2M entry counts as 2M");
+	pa = page_alloc_2m();
+	i = pa & (SIZE_1G - 1) & ~(SIZE_2M - 1);
+	/* GPA [1G, 2G) is not in use; its private address is given by the guest's own tables. */
+	CHECK_EQ(rmpupdate(pa, 1, 1, 0, g->asid, SIZE_1G + i), RMP_OK);
+	npt_map(g, SIZE_1G, pa & ~(SIZE_1G - 1), 3, PTE_W);
+	gcall(g, g_map_2m, OTHER_VA & ~(SIZE_2M - 1), SIZE_1G + i, 1);
+	CHECK_FAULT(gcall(g, g_read, OTHER_VA & ~(SIZE_2M - 1), 0, 0), VEC_VC, VC_NOT_VALIDATED, OTHER_VA & ~(SIZE_2M - 1));
+	CHECK_RETURNED(gcall(g, g_pvalidate, OTHER_VA & ~(SIZE_2M - 1), 1, 1), 0);
+	CHECK_RETURNED(gcall(g, g_write, OTHER_VA & ~(SIZE_2M - 1), 1, 0), 0);
+	page_free_2m(pa);
+	guest_free(g);
+}
+
+TEST(rmp_guest_addresses)
+{
+	struct guest *g = guest_new(GUEST_SNP);
+	u64 pa = guest_page(g, GPA_TEST, ST_GUEST_VALID), va = OTHER_VA & ~(SIZE_2M - 1);
+
+	CHECK_RETURNED(gcall(g, g_write, GPA_TEST, 0xc3, 0), 0);
+	point("another GPA");
+	npt_map(g, GPA_TEST + PAGE, pa, 1, PTE_W);
+	CHECK_EXIT(gcall(g, g_read, GPA_TEST + PAGE, 0, 0), EXIT_NPF, NPF_READ | NPF_ENC, GPA_TEST + PAGE);
+	point("CR2 of #VC has the linear address");
+	CHECK_RETURNED(gcall(g, g_map_2m, va, GPA_TEST, 1), 0);
+	CHECK_RETURNED(gcall(g, g_read, va, 0, 0), 0xc3);
+	CHECK_RETURNED(gcall(g, g_pvalidate, va, 0, 0), 0);
+	CHECK_FAULT(gcall(g, g_write, va + 0x18, 0, 0), VEC_VC, VC_NOT_VALIDATED, va + 0x18);
+	CHECK_FAULT(gcall(g, g_exec, va, 0, 0), VEC_VC, VC_NOT_VALIDATED, va);
+	point("#VC, too, if a page table isn't validated");
+	u64 table = guest_page(g, GPA_TEST + 2 * PAGE, ST_GUEST_VALID);
+	CHECK_RETURNED(gcall(g, g_pvalidate, va, 0, 1), 0);
+	CHECK_RETURNED(gcall(g, g_map_4k, va, GPA_TEST, GPA_TEST + 2 * PAGE), 0);
+	CHECK_RETURNED(gcall(g, g_read, va, 0, 0), 0xc3);
+	CHECK_RETURNED(gcall(g, g_pvalidate, GPA_TEST + 2 * PAGE, 0, 0), 0);
+	CHECK_FAULT(gcall(g, g_read, va, 0, 0), VEC_VC, VC_NOT_VALIDATED, va);
+	point("PVALIDATE walks that table as well");
+	CHECK_FAULT(gcall(g, g_pvalidate, va, 0, 1), VEC_VC, VC_NOT_VALIDATED, va);
+	point("a page table that is shared in the RMP");
+	CHECK_EQ(rmpupdate_shared(table), RMP_OK);
+	struct gres r = gcall(g, g_read, va, 0, 0);
+	CHECK_EQ(r.how, GR_EXIT);
+	CHECK_EQ(r.code, EXIT_NPF);
+	CHECK_EQ(r.info1, NPF_P | NPF_W | NPF_U | NPF_RMP | NPF_ENC | NPF_GPT);
+	CHECK_EQ(r.info2 & ~(PAGE - 1), GPA_TEST + 2 * PAGE);
+	page_free(table);
+	page_free(pa);
+	point("fetch from a page that is shared");
+	pa = page_alloc();
+	write8(pa, 0xc3);
+	npt_map(g, GPA_TEST, pa, 1, PTE_W);
+	CHECK_EXIT(gcall(g, g_exec, GUEST_SHARED_VA(GPA_TEST), 0, 0), EXIT_NPF, NPF_FETCH | NPF_ENC, GPA_TEST);
+	point("... also after it was read");
+	CHECK_RETURNED(gcall(g, g_read, GUEST_SHARED_VA(GPA_TEST), 0, 0), 0xc3);
+	CHECK_EXIT(gcall(g, g_exec, GUEST_SHARED_VA(GPA_TEST), 0, 0), EXIT_NPF, NPF_FETCH | NPF_ENC, GPA_TEST);
+	page_free(pa);
+	point("fetch through C=0 from a page that is private");
+	pa = guest_page(g, GPA_TEST, ST_GUEST_VALID);
+	CHECK_RETURNED(gcall(g, g_write, GPA_TEST, 0xc3, 0), 0);
+	CHECK_RETURNED(gcall(g, g_exec, GUEST_SHARED_VA(GPA_TEST), 0, 0), 0);
+	CHECK_EXIT(gcall(g, g_write, GUEST_SHARED_VA(GPA_TEST), 0, 0), EXIT_NPF, NPF_WRITE, GPA_TEST);
+	page_free(pa);
+	point("a page without an entry");
+	u64 top = ALIGN_UP((rmp_end + 1 - rmp_base - 0x4000) / 16 * PAGE, SIZE_2M);
+	npt_map(g, GPA_TEST, top, 1, PTE_W);
+	CHECK_EXIT(gcall(g, g_read, GPA_TEST, 0, 0), EXIT_NPF, NPF_READ | NPF_ENC, GPA_TEST);
+	point("ordinary #NPF before the RMP's");
+	pa = guest_page(g, GPA_TEST, ST_GUEST_INVALID);
+	npt_map(g, GPA_TEST, pa, 1, 0);
+	CHECK_EXIT(gcall(g, g_write, GPA_TEST, 0, 0), EXIT_NPF, NPF_P | NPF_W | NPF_U | NPF_GPA | NPF_ENC, GPA_TEST);
+	CHECK_FAULT(gcall(g, g_read, GPA_TEST, 0, 0), VEC_VC, VC_NOT_VALIDATED, GPA_TEST);
+	page_free(pa);
+	guest_free(g);
+}
+
+TEST(rmp_pvalidate)
+{
+	struct guest *g = guest_new(GUEST_SNP);
+	u64 pa = guest_page(g, GPA_TEST, ST_GUEST_INVALID), va = OTHER_VA & ~(SIZE_2M - 1);
+	struct gres r;
+
+	point("not aligned");
+	CHECK_RETURNED(gcall(g, g_pvalidate, GPA_TEST + 8, 0, 1), RMP_FAIL_INPUT);
+	CHECK_RETURNED(gcall(g, g_pvalidate, GPA_TEST + PAGE, 1, 1), RMP_FAIL_INPUT);
+	point("no such size");
+	CHECK_RETURNED(gcall(g, g_pvalidate, GPA_TEST, 2, 1), RMP_FAIL_INPUT);
+	point("2M asked, 4K there");
+	CHECK_RETURNED(gcall(g, g_pvalidate, GPA_TEST, 1, 1), RMP_FAIL_SIZEMISMATCH);
+	CHECK_EQ(rmp_state(pa), ST_GUEST_INVALID);
+	point("the guest has no mapping");
+	CHECK_FAULT(gcall(g, g_pvalidate, 0x8000000000UL, 0, 1), VEC_GP, 0, 0);
+	CHECK_FAULT(gcall(g, g_pvalidate, BIT(63), 0, 1), VEC_GP, 0, 0);
+	point("not in the nested table");
+	npt_unmap(g, GPA_TEST);
+	r = gcall_hold(g, g_pvalidate, GPA_TEST, 0, 1);
+	CHECK_EQ(r.how, GR_EXIT);
+	CHECK_EQ(r.code, EXIT_NPF);
+	CHECK_EQ(r.info1 & ~NPF_W, NPF_U | NPF_GPA | NPF_ENC);
+	CHECK_EQ(r.info2, GPA_TEST);
+	npt_map(g, GPA_TEST, pa, 1, PTE_W);
+	CHECK_RETURNED(gresume(g), 0);
+	CHECK_EQ(rmp_state(pa), ST_GUEST_VALID);
+	point("carry");
+	CHECK_RETURNED(gcall(g, g_pvalidate, GPA_TEST, 0, 1), 0x100);
+	CHECK_RETURNED(gcall(g, g_pvalidate, GPA_TEST, 0, 0), 0);
+	CHECK_RETURNED(gcall(g, g_pvalidate, GPA_TEST, 0, 0), 0x100);
+	point("rescinded, at once");
+	CHECK_RETURNED(gcall(g, g_pvalidate, GPA_TEST, 0, 1), 0);
+	CHECK_RETURNED(gcall(g, g_write, GPA_TEST, 1, 0), 0);
+	CHECK_RETURNED(gcall(g, g_pvalidate, GPA_TEST, 0, 0), 0);
+	CHECK_FAULT(gcall(g, g_write, GPA_TEST, 1, 0), VEC_VC, VC_NOT_VALIDATED, GPA_TEST);
+	point("permissions of the mapping don't matter");
+	npt_map(g, GPA_TEST, pa, 1, PTE_W);
+	CHECK_RETURNED(gcall(g, g_map_2m, va, GPA_TEST, 0), 0);
+	CHECK_RETURNED(gcall(g, g_pvalidate, va, 0, 1), 0);
+	CHECK_EQ(rmp_state(pa), ST_GUEST_VALID);
+	page_free(pa);
+
+	point("4K asked, 2M there");
+	pa = guest_page_2m(g, GPA_TEST, ST_GUEST_INVALID);
+	CHECK_EXIT(gcall_hold(g, g_pvalidate, GPA_TEST + 3 * PAGE, 0, 1), EXIT_NPF, NPF_WRITE | NPF_ENC | NPF_SIZEM, GPA_TEST + 3 * PAGE);
+	point("... then it was split, and is mapped by 4K");
+	CHECK_EQ(psmash(pa), RMP_OK);
+	npt_map(g, GPA_TEST + 3 * PAGE, pa + 3 * PAGE, 1, PTE_W);
+	CHECK_RETURNED(gresume(g), 0);
+	CHECK_EQ(rmp_state(pa + 3 * PAGE), ST_GUEST_VALID);
+	CHECK_EQ(rmp_state(pa + 2 * PAGE), ST_GUEST_INVALID);
+	CHECK_EQ(rmp_state(pa), ST_GUEST_INVALID);
+	point("4K asked, 4K there, mapped by 2M");
+	npt_map(g, GPA_TEST, pa, 2, PTE_W);
+	CHECK_EXIT(gcall(g, g_pvalidate, GPA_TEST, 0, 1), EXIT_NPF, NPF_WRITE | NPF_ENC | NPF_SIZEM, GPA_TEST);
+	page_free_2m(pa);
+	point("2M asked, 2M there, mapped by 4K");
+	pa = guest_page_2m(g, GPA_TEST, ST_GUEST_INVALID);
+	npt_map(g, GPA_TEST, pa, 1, PTE_W);
+	CHECK_EXIT(gcall(g, g_pvalidate, GPA_TEST, 1, 1), EXIT_NPF, NPF_WRITE | NPF_ENC, GPA_TEST);
+	point("2M");
+	npt_map(g, GPA_TEST, pa, 2, PTE_W);
+	CHECK_RETURNED(gcall(g, g_pvalidate, GPA_TEST, 1, 1), 0);
+	CHECK_RETURNED(gcall(g, g_write, GPA_TEST + 511 * PAGE, 1, 0), 0);
+	page_free_2m(pa);
+	guest_free(g);
+}
+
+/* Real mode of a VMSA guest isn't needed for that: compatibility mode has no CS.L, either. */
+extern char pvalidate32[], pvalidate32_end[];
+asm(".pushsection .text\n"
+    "pvalidate32: .code32\n"
+    "	.byte 0xf2, 0x0f, 0x01, 0xff\n"
+    "	lret\n"
+    ".code64\n"
+    "pvalidate32_end:\n"
+    ".popsection");
+
+static u64 g_pvalidate32(u64 va, u64 size, u64 validate)
+{
+	static u64 table[8];
+	struct dtr old, idt, new = { sizeof(table) - 1, (u64)table };
+	struct { u32 offset; u16 selector; } to = { (u64)pvalidate32, 0x28 };
+	u64 a = va | BIT(40);	/* of which 32-bit code knows nothing */
+
+	get_dtrs(&old, &idt);
+	memcpy(table, (void *)old.base, 5 * 8);
+	table[5] = 0x00cf9b000000ffff;
+	asm volatile("lgdt %0" :: "m"(new));
+	asm volatile("lcall *%1" : "+a"(a) : "m"(to), "c"(size), "d"(validate) : "memory", "cc");
+	asm volatile("lgdt %0" :: "m"(old));
+	return (u32)a;
+}
+
+TEST(rmp_pvalidate_32bit)
+{
+	struct guest *g = guest_new(GUEST_SNP);
+	u64 pa = guest_page(g, GPA_TEST, ST_GUEST_INVALID);
+
+	CHECK_RETURNED(gcall(g, g_pvalidate32, GPA_TEST, 0, 1), 0);
+	CHECK_EQ(rmp_state(pa), ST_GUEST_VALID);
+	page_free(pa);
+	guest_free(g);
+}
+
+TEST(rmp_rmpadjust)
+{
+	struct guest *g = guest_new(GUEST_SNP);
+	u64 pa = guest_page(g, GPA_TEST, ST_GUEST_VALID), vmsa;
+	struct rmp_entry e;
+
+	point("target VMPL");
+	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, 0 | 0xf << 8), RMP_FAIL_PERMISSION);
+	point("each VMPL has its own byte");
+	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, 1 | 1 << 8), RMP_OK);
+	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, 2 | 3 << 8), RMP_OK);
+	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, 3 | 9 << 8), RMP_OK);
+	rmp_entry(pa, &e);
+	CHECK_EQ(e.hi, 0x0903011f);
+	point("permissions that don't exist");
+	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, 1 | 0xff << 8), RMP_FAIL_PERMISSION);
+	point("write without read can be asked for");
+	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, 1 | 2 << 8), RMP_OK);
+	point("size, alignment, mapping");
+	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 2, 1), RMP_FAIL_INPUT);
+	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST + 8, 0, 1), RMP_FAIL_INPUT);
+	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 1, 1), RMP_FAIL_SIZEMISMATCH);
+	CHECK_FAULT(gcall(g, g_rmpadjust, 0x8000000000UL, 0, 1), VEC_GP, 0, 0);
+	point("VMSA");
+	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, 1 | BIT(16)), RMP_OK);
+	rmp_entry(pa, &e);
+	CHECK(e.lo & RE_VMSA);
+	point("a VMSA that isn't in use can be written");
+	CHECK_RETURNED(gcall(g, g_write, GPA_TEST, 0x99, 0), 0);
+	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, 1), RMP_OK);
+	rmp_entry(pa, &e);
+	CHECK(!(e.lo & RE_VMSA));
+	CHECK_EQ(e.hi, 0x0903001f);
+	point("one that runs keeps its bit");
+	/* Its own: this maps the page where the VMSA's GPA can be reached. */
+	vmsa = g->vcpu[0].vmsa;
+	CHECK_RETURNED(gcall(g, g_map_2m, OTHER_VA & ~(SIZE_2M - 1), GPA_VMSA & ~(SIZE_2M - 1), 1), 0);
+	npt_map(g, GPA_VMSA, vmsa, 1, PTE_W);
+	CHECK_RETURNED(gcall(g, g_rmpadjust, OTHER_VA + SIZE_2M - PAGE - (OTHER_VA & (SIZE_2M - 1)), 0, 1), RMP_FAIL_INUSE);
+	rmp_entry(vmsa, &e);
+	CHECK(e.lo & RE_VMSA);
+	page_free(pa);
+	point("4K in 2M");
+	pa = guest_page_2m(g, GPA_TEST, ST_GUEST_VALID);
+	CHECK_EXIT(gcall(g, g_rmpadjust, GPA_TEST + PAGE, 0, 1), EXIT_NPF, NPF_WRITE | NPF_ENC | NPF_SIZEM, GPA_TEST + PAGE);
+	page_free_2m(pa);
+	guest_free(g);
+}
