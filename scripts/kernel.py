@@ -52,7 +52,6 @@ class Flavour:
         self.variables = shlex.split(values.get("make", ""))
         self.qemu, self.append = shlex.split(values["qemu"]), values["append"]
         self.boots = {key[len("boot."):]: value for key, value in values.items() if key.startswith("boot.")}
-        self.emulators = {key[len("qemu."):]: shlex.split(value) for key, value in values.items() if key.startswith("qemu.")}
         self.dir = BUILD / self.name
         self.kernel = self.dir / "kernel"
         self.tests = self.dir / "selftests"
@@ -72,8 +71,8 @@ class Flavour:
         found = {}
         for name in cls.all().sections():
             flavour = cls(name)
-            for boot in flavour.boots or ["plain"]:
-                found[name if boot == "plain" else f"{name}-{boot}"] = (flavour, boot)
+            for boot in flavour.boots or [""]:
+                found[f"{name}-{boot}" if boot else name] = (flavour, boot)
         return found
 
     def compiler(self):

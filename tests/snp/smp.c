@@ -289,6 +289,28 @@ static void wait_change(volatile u64 *p, u64 old)
 	WAIT(*p != old);
 }
 
+/* A guest with a page of its own at GPA_TEST, for another CPU to run it. */
+static struct guest *guest_for_other_cpu(u64 *pa)
+{
+	two_cpus();
+	s.g = guest_new(GUEST_SNP);
+	s.gpa = GPA_TEST;
+	*pa = guest_page(s.g, GPA_TEST, ST_GUEST_VALID);
+	REQUIRE(*pa);
+	return s.g;
+}
+
+/* Takes the page from the guest while it loops on the other CPU; how far it had got. */
+static u64 take_while_running(struct guest *g, u64 pa, void (*loop)(void *))
+{
+	g->comm->data[0] = g->comm->data[1] = 0;
+	s.go = 1;
+	start_on(1, loop, NULL);
+	wait_change(&g->comm->data[0], 0);
+	CHECK_EQ(rmpupdate_shared(pa), 0);
+	return *(volatile u64 *)&g->comm->data[0];
+}
+
 /* A page is taken from a guest that writes to it: #NPF; given back without PVALIDATE: #VC. */
 TEST(smp_guest_write_rmpupdate)
 {
@@ -296,18 +318,9 @@ TEST(smp_guest_write_rmpupdate)
 	u64 pa, v, n;
 	int i;
 
-	two_cpus();
-	s.g = g = guest_new(GUEST_SNP);
-	s.gpa = GPA_TEST;
-	pa = guest_page(g, GPA_TEST, ST_GUEST_VALID);
-	REQUIRE(pa);
+	g = guest_for_other_cpu(&pa);
 	for (i = 0; i < 20; i++) {
-		g->comm->data[0] = g->comm->data[1] = 0;
-		s.go = 1;
-		start_on(1, guest_write_loop, NULL);
-		wait_change(&g->comm->data[0], 0);
-		CHECK_EQ(rmpupdate_shared(pa), 0);
-		n = *(volatile u64 *)&g->comm->data[0];
+		n = take_while_running(g, pa, guest_write_loop);
 		v = read64(pa);
 		WAIT(s.go != 1);
 		CHECK_EQ(read64(pa), v);
@@ -501,18 +514,9 @@ TEST(smp_guest_exec_rmpupdate)
 	u64 pa, n;
 	int i;
 
-	two_cpus();
-	s.g = g = guest_new(GUEST_SNP);
-	s.gpa = GPA_TEST;
-	pa = guest_page(g, GPA_TEST, ST_GUEST_VALID);
-	REQUIRE(pa);
+	g = guest_for_other_cpu(&pa);
 	for (i = 0; i < 10; i++) {
-		g->comm->data[0] = g->comm->data[1] = 0;
-		s.go = 1;
-		start_on(1, guest_exec_loop, NULL);
-		wait_change(&g->comm->data[0], 0);
-		CHECK_EQ(rmpupdate_shared(pa), 0);
-		n = *(volatile u64 *)&g->comm->data[0];
+		n = take_while_running(g, pa, guest_exec_loop);
 		if (!WAIT(s.go == 2)) {
 			FAIL("the guest still runs");
 			g->comm->data[1] = 1;
