@@ -3,7 +3,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 export LINUX MIRROR ACCEL APPEND SIGNOFF REVISION T ARCH S
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak fuzz kcsan coverage mutants curve bench instructions tree export base check bisect mbox tools clean
+.PHONY: help run test soak fuzz kcsan coverage mutants curve bench profile instructions tree export base check bisect mbox tools clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' Makefile | while IFS='	' read -r t h; do printf '  make %-12s %s\n' "$$t" "$$h"; done
@@ -54,6 +54,10 @@ bench: ## what conversions and faults cost with the series and without it: write
 	@scripts/tools.sh tree build x86_64
 	@scripts/bench.py
 
+profile: ## in which functions of the kernel the instructions are of what missed a target: writes that part of docs/performance.md
+	@scripts/tools.sh tree build x86_64
+	@scripts/bench.py --profile
+
 instructions: ## count the instructions of tests/instructions anew, and show what has changed
 	@scripts/tools.sh tree build x86_64
 	@scripts/bench.py --update
@@ -62,7 +66,7 @@ tree: ## make build/linux: a git tree with a commit for the base and one for eac
 	@scripts/tools.sh tree
 	@scripts/series.py tree
 
-export: ## write the commits of build/linux back to patches/linux*
+export: ## write the commits of build/linux back to patches/linux*; scripts/qemu.py export does it for QEMU's
 	@scripts/series.py export
 
 base: ## have BASE name the newest release that the archive has, and export the series on top of it
@@ -79,6 +83,7 @@ check: ## prove the series: strict apply, export is a no-op, trailers, checkpatc
 bisect: ## compile every patch of the series on its own, and run tests with each
 	@scripts/tools.sh tree build x86_64 arm64
 	@scripts/commits.py bisect
+	@scripts/qemu.py bisect
 
 mbox: ## write build/gmem-convert*.mbox, each series as mails that b4 takes
 	@scripts/tools.sh tree mbox

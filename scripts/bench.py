@@ -4,11 +4,13 @@
 usage: bench.py             all of them; writes the generated parts of docs/performance.md, and what they show
        bench.py --guard     a few of them must be those of tests/instructions; KTAP
        bench.py --update    writes them there, and shows what has changed
+       bench.py --profile   in which functions the instructions of some conversions are; writes that part of docs/performance.md
 
 Boots the kernel of the base and that of the series, with the same configuration, and runs guest_memfd_perf_test in both. The
 emulator counts instructions. How long others wait is a matter of time, and measured with two CPUs. With T=GROUP[,GROUP...]
 those numbers are printed, and nothing is written; the same holds for ACCEL=kvm, which measures all of them in time.
 """
+import bisect
 import collections
 import concurrent.futures
 import os
@@ -19,6 +21,7 @@ import commits
 import common
 import kernel
 import machine
+import qemu
 import report
 import series
 import test
@@ -35,6 +38,14 @@ WAITS = "-s 1024 -t stall"
 KEPT = ROOT / "tests" / "instructions"
 PAGE, CSV = ROOT / "docs" / "performance.md", ROOT / "docs" / "performance.csv"
 TOLERANCE = 0.05
+# What is profiled: in words, the row, and what its number is to be multiplied with to get a call; a call has the command and size.
+PROFILED = (
+    ("to shared, the guest maps it: 64 MiB, a page", "conv,in-place,shared,guest,contiguous,65536,1,convert", 1 << 14),
+    ("to shared, the guest maps it: one page", "conv,in-place,shared,guest,contiguous,4,1,convert", 1),
+    ("all of a checkerboard of 262,144 runs, a run", "runs,in-place,private,none,checkerboard,1048576,1,all-runs", 1 << 18),
+    ("4 KiB of a sparse file", "sparse,in-place,private,none,no-slot,1073741824,1,one-page", 1),
+)
+COMMANDS = {"shared": 0x41, "private": 0x42}
 HEAD = "group,model,state,mapped,pattern,KiB,T,metric"
 NAMES = "A: two memories", "B: this series", "C: attributes of the file"
 
@@ -54,10 +65,12 @@ def base_kernel(flavour):
     return obj
 
 
-def measure(what, kernel_dir, *runs, counting=True):
-    """What the program says in one boot, if it is run with each of these arguments: {row: number}, the least one."""
+def measure(what, kernel_dir, *runs, counting=True, more=()):
+    """What the program says in one boot, if it is run with each of these arguments: {row: number}, the least one.
+
+    'more' are arguments of QEMU."""
     log, said = machine.boot(MACHINE, [(3600, [PROGRAM, "--csv", *run.split()]) for run in runs], kernel_dir=kernel_dir,
-                             tag=f"-bench-{what}", extra=COUNTING if counting else ())
+                             tag=f"-bench-{what}", extra=[*(COUNTING if counting else ()), *more])
     console = report.read_console(log)
     found, per_us = {}, 1000
     for run in console.runs:
@@ -347,6 +360,69 @@ def publish(flavour, base, after, waits):
     return 1 if missed > argued else 0
 
 
+def build_plugin():
+    """The plugin of the emulator that profiles."""
+    source, target = ROOT / "scripts/profile.c", BUILD / "profile.so"
+    with Step("compile the plugin", "profile-plugin.log") as step:
+        flags = common.output("pkg-config", "--cflags", "glib-2.0", text=True).split()
+        step.run(["gcc", "-Wall", "-Wextra", "-Wno-unused-parameter", "-O2", "-shared", "-fPIC", f"-I{qemu.SOURCE}/include/qemu",
+                  *flags, "-o", target, source])
+    return target
+
+
+def symbols(kernel_dir):
+    """The addresses of the kernel's functions, sorted, and their names."""
+    found = sorted((int(address, 16), name) for address, kind, name in
+                   map(str.split, common.output("nm", kernel_dir / "vmlinux", text=True).splitlines()) if kind in "tTwW")
+    return [address for address, _ in found], [name for _, name in found]
+
+
+def read_profile(path, addresses, names):
+    """What the plugin wrote: {(command, size, instructions): (calls, {function: instructions})}."""
+    kinds, functions, key = {}, None, None
+    for line in path.read_text().splitlines():
+        words = line.split()
+        if words[0] == "call":
+            functions = collections.Counter()
+            key = int(words[1], 16) & 0xff, int(words[2]), int(words[3])
+            kinds[key] = int(words[4]), functions
+        else:
+            functions[names[bisect.bisect(addresses, int(words[0], 16)) - 1]] += int(words[1])
+    return kinds
+
+
+def profile():
+    """Which functions of the kernel the instructions of a few conversions are in, for what missed its target."""
+    flavour, _ = build(with_base=False)
+    qemu.build()
+    plugin, output = build_plugin(), BUILD / "profile.out"
+    addresses, names = symbols(flavour.kernel)
+    entry = addresses[names.index("kvm_gmem_ioctl")]
+    # The same arguments as those of the numbers: what a call takes depends on what was before.
+    with Step(f"profile {PROGRAM}"):
+        output.unlink(missing_ok=True)
+        numbers = with_accelerator("tcg,thread=single", lambda: measure(
+            "profile", flavour.kernel, "-s 64 -t conv,runs,sparse -m in-place",
+            more=["-plugin", f"{plugin},entry={entry:x},output={output}"]))
+    kinds, lines = read_profile(output, addresses, names), []
+    for what, row, pages in PROFILED:
+        _, _, state, _, _, kib, *_, metric = row.split(",")
+        size = (4 if metric == "one-page" else int(kib)) << 10
+        calls = [key for key in kinds if key[:2] == (COMMANDS[state], size)]
+        if not calls:
+            raise Fail(f"the profile has no call like {row}", f"see {rel(output)}")
+        # The program's number has the way into the kernel in it, the profile does not.
+        key = min(calls, key=lambda one: abs(one[2] - numbers[row] * pages))
+        count, functions = kinds[key]
+        # GCC's copies of a function have a suffix.
+        most = [f"`{name.split('.')[0]}` {number / count / pages:,.1f}" for name, number in functions.most_common(8)]
+        lines.append([what, f"{numbers[row]:,.0f}", f"{key[2] / pages:,.0f}", ", ".join(most)])
+    text = table(["", "instructions", "in the call", "of them"], lines)
+    common.write(PAGE, fill(PAGE.read_text(), {"profile": text}))
+    print(text, end="")
+    return 0
+
+
 def read_kept(path=KEPT):
     """The compiler that the numbers are of, and they: {case: instructions}."""
     compiler, kept = "", {}
@@ -406,7 +482,7 @@ def update(path=KEPT):
 
 
 def main():
-    commands = {(): bench, ("--guard",): guard, ("--update",): update}
+    commands = {(): bench, ("--guard",): guard, ("--update",): update, ("--profile",): profile}
     if tuple(sys.argv[1:]) not in commands:
         print(__doc__)
         return 2

@@ -28,6 +28,10 @@ for _name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARCH", "CROSS_COMPILE", "T", 
     ENV.pop(_name, None)
 
 
+# Programs that only the emulated host can run, with the library of the KVM selftests.
+SNP_TESTS = ROOT / "tests/snp/linux"
+
+
 class Flavour:
     """One section of config/flavours."""
 
@@ -52,6 +56,7 @@ class Flavour:
         self.variables = shlex.split(values.get("make", ""))
         self.qemu, self.append = shlex.split(values["qemu"]), values["append"]
         self.boots = {key[len("boot."):]: value for key, value in values.items() if key.startswith("boot.")}
+        self.emulators = {key[len("qemu."):]: shlex.split(value) for key, value in values.items() if key.startswith("qemu.")}
         self.dir = BUILD / self.name
         self.kernel = self.dir / "kernel"
         self.tests = self.dir / "selftests"
@@ -71,8 +76,8 @@ class Flavour:
         found = {}
         for name in cls.all().sections():
             flavour = cls(name)
-            for boot in flavour.boots or [""]:
-                found[f"{name}-{boot}" if boot else name] = (flavour, boot)
+            for boot in flavour.boots or ["plain"]:
+                found[name if boot == "plain" else f"{name}-{boot}"] = (flavour, boot)
         return found
 
     def compiler(self):
@@ -179,8 +184,11 @@ def build_programs(flavour, programs, src=LINUX):
     init = ROOT / "guest" / "init.c"
     samples = [src / "samples" / "kvm" / f"{name}.c" for name in flavour.samples]
     names = sorted(set(programs).difference(flavour.samples, flavour.tools, (f"{tool}-test" for tool in flavour.tools)))
+    own = [SNP_TESTS / f"{name}.c" for name in names if (SNP_TESTS / f"{name}.c").exists()]
+    names = [name for name in names if SNP_TESTS / f"{name}.c" not in own]
     stamp = flavour.programs / "stamp"
-    key = "\n".join([tree_state(src), common.sha256(init), version, " ".join(names)])
+    key = "\n".join([tree_state(src), common.sha256(init), version, " ".join(names),
+                     *(f"{path.name} {common.sha256(path)}" for path in (*own, *sorted(SNP_TESTS.glob("*.h")) * bool(own)))])
     if stamp.exists() and stamp.read_text() == key:
         return
     stamp.unlink(missing_ok=True)
@@ -218,6 +226,15 @@ def build_programs(flavour, programs, src=LINUX):
                       f"abs_objdir={flavour.tests}",
                       *(str(flavour.tests / name) for name in names)], watch, env=ENV,
                      todo=f"see {rel(step.log)}; a test named in tests/list must exist in the kernel tree")
+        selftests = src / "tools/testing/selftests"
+        for path in own:
+            # As the selftests' own makefile does, which builds nothing outside of its directory.
+            include = [selftests / "kvm/include", selftests / f"kvm/include/{flavour.arch}", selftests,
+                       src / "tools/include", src / f"tools/arch/{flavour.arch}/include"]
+            step.run([*shlex.split(cc), "-static", "-pthread", "-no-pie", "-O2", "-g", "-std=gnu99", "-Wall", "-fno-strict-aliasing",
+                      "-fno-stack-protector", "-U_FORTIFY_SOURCE", "-DCONFIG_64BIT", *(f"-I{path}" for path in include),
+                      "-isystem", uapi, "-o", flavour.programs / path.stem, path, *sorted((flavour.tests / "lib").rglob("*.o"))],
+                     env=ENV)
     common.write(stamp, key)
 
 

@@ -88,7 +88,7 @@ def command(flavour, boot, initrd):
     append = " ".join(filter(None, [flavour.append, flavour.boots.get(boot, ""),
                                     "panic=-1 oops=panic printk.time=1 printk.devkmsg=on ignore_loglevel log_buf_len=16M",
                                     os.environ.get("APPEND", "")]))
-    return [*qemu.command(flavour.qemu), "-accel", accelerator(flavour), "-kernel", flavour.kernel / flavour.image, "-initrd", initrd,
+    return [*qemu.command(flavour.emulators.get(boot, flavour.qemu)), "-accel", accelerator(flavour), "-kernel", flavour.kernel / flavour.image, "-initrd", initrd,
             "-append", append, "-no-reboot", "-nographic", "-nodefaults", "-serial", "stdio", "-monitor", "none"]
 
 

@@ -2,14 +2,22 @@
 """Builds the emulator of the x86 machines: a pinned QEMU with patches/qemu.
 
 usage: qemu.py         builds build/qemu/obj/qemu-system-x86_64 unless it is up to date
+       qemu.py tree    makes build/qemu/src, a git tree with a commit for the base and one for each patch
+       qemu.py export  writes its commits back to patches/qemu
+       qemu.py check   strict apply, export is a no-op, trailers, QEMU's checkpatch; KTAP
+       qemu.py bisect  every patch compiles on its own
 
-Nested guests go wrong in unpatched versions if each CPU has a thread. config/qemu says what is
-built; build/qemu/src is a git tree with a commit for the base and one for each patch.
+Nested guests go wrong in unpatched versions if each CPU has a thread, and none has a host for SNP guests.
+config/qemu says what is built.
 """
 import hashlib
 import os
+import pathlib
 import re
 import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 
 import base
@@ -20,6 +28,7 @@ from base import git, git_env
 from common import BUILD, JOBS, ROOT, Fail, Step, output, rel
 
 PROGRAM = "qemu-system-x86_64"
+PATCHES = ROOT / "patches/qemu"
 HOME = BUILD / "qemu"
 SOURCE, OBJ, TOOLS, STAMP = HOME / "src", HOME / "obj", HOME / "tools", HOME / "stamp"
 PYTHON = "/usr/bin/python3"  # the distribution's, which has what its packages need
@@ -36,7 +45,7 @@ def command(argv):
 
 
 def patch_files():
-    return sorted((ROOT / "patches/qemu").glob("*.patch"))
+    return sorted(PATCHES.glob("*.patch"))
 
 
 def key(pin):
@@ -52,23 +61,31 @@ def build():
     if program.exists() and STAMP.exists() and STAMP.read_text() == f"{want}\n{program.stat().st_mtime_ns}\n":
         return program
     STAMP.unlink(missing_ok=True)
-    fetch(pin)
-    source(pin)
+    tree(pin)
+    compile_in(OBJ, configure(OBJ, SOURCE, pin))
+    common.write(STAMP, f"{want}\n{program.stat().st_mtime_ns}\n")
+    return program
+
+
+def configure(obj, src, pin):
     env = {**kernel.ENV, "PYTHONPATH": str(TOOLS / "usr/lib/python3/dist-packages")}
     cc = "ccache gcc" if shutil.which("ccache") else "gcc"
-    shutil.rmtree(OBJ, ignore_errors=True)
-    OBJ.mkdir(parents=True)
+    shutil.rmtree(obj, ignore_errors=True)
+    obj.mkdir(parents=True)
     with Step("configure QEMU", "qemu-configure.log") as step:
-        step.run([SOURCE / "configure", f"--python={PYTHON}", f"--cc={cc}", *pin["configure"].split()], cwd=OBJ, env=env)
+        step.run([src / "configure", f"--python={PYTHON}", f"--cc={cc}", *pin["configure"].split()], cwd=obj, env=env)
+    return env
 
+
+def compile_in(obj, env, title="compile QEMU", log="qemu-compile.log", strict=False):
     def watch(line):
         if done := re.match(r"\[(\d+)/(\d+)\]", line):
             step.progress(f"{done[1]}/{done[2]} steps {100 * int(done[1]) // int(done[2])}%")
 
-    with Step("compile QEMU", "qemu-compile.log") as step:
-        step.run(["ninja", f"-j{JOBS}", PROGRAM], watch, cwd=OBJ, env=env)
-    common.write(STAMP, f"{want}\n{program.stat().st_mtime_ns}\n")
-    return program
+    with Step(title, log) as step:
+        step.run(["ninja", f"-j{JOBS}", PROGRAM], watch, cwd=obj, env=env)
+        if strict and (warnings := re.findall(r"^.* warning: .*$", step.log.read_text(errors="replace"), re.M)):
+            raise Fail(f"{title}: {len(warnings)} warnings\n    " + "\n    ".join(warnings[:6]), f"see {rel(step.log)}")
 
 
 def fetch(pin):
@@ -111,8 +128,27 @@ def later():
     return next(reversed(sorted((BUILD / "dl").glob(prefix(common.settings(ROOT / "config/qemu")) + "*.orig.tar.xz"))), None)
 
 
-def source(pin):
-    """Makes build/qemu/src. Nobody works in it: what it was is thrown away."""
+def own_work():
+    """What is in build/qemu/src but not in patches/qemu, in words; '' where nothing is."""
+    if not (SOURCE / ".git").exists():
+        return ""
+    if any((SOURCE / ".git" / name).exists() for name in ("rebase-merge", "rebase-apply")):
+        return "a rebase that is not finished"
+    changed, new = base.uncommitted(SOURCE)
+    if changed or new:
+        return "uncommitted changes"
+    head, known = git("rev-parse", "HEAD", tree=SOURCE).strip(), series.ref(series.EXPORTED, SOURCE)
+    return "" if head in (known, series.root_commit(SOURCE)) else "commits that are not in patches/qemu"
+
+
+def tree(pin):
+    """Brings build/qemu/src up to date with patches/qemu, without losing work in it."""
+    known = SOURCE / ".git" / "gmem-patches"
+    if work := own_work():
+        raise Fail(f"build/qemu/src has {work}", "run 'scripts/qemu.py export' to keep the work, or throw it away yourself: rm -r build/qemu/src")
+    fetch(pin)
+    if known.exists() and known.read_text() == series.digest(patch_files()):
+        return
     tarball = BUILD / "dl" / pin["tarball"]
     strict = tarball.exists()
     tarball = tarball if strict else later()
@@ -139,13 +175,111 @@ def source(pin):
         step.note = f"{len(files)} patches"
     shutil.rmtree(SOURCE, ignore_errors=True)
     os.replace(new, SOURCE)
+    record()
+
+
+def record():
+    """Notes that the patches and the commits of build/qemu/src are the same series; rebase and amend keep notes."""
+    git("update-ref", series.EXPORTED, "HEAD", tree=SOURCE)
+    git("config", "notes.rewriteRef", "refs/notes/commits", tree=SOURCE)
+    common.write(SOURCE / ".git" / "gmem-patches", series.digest(patch_files()))
+
+
+def format_to(directory, first, last):
+    git(*series.FORMAT, "-o", directory, f"{first}..{last}", tree=SOURCE)
+    return sorted(pathlib.Path(directory).glob("*.patch"))
+
+
+def export():
+    if not (SOURCE / ".git").exists():
+        raise Fail("there is no build/qemu/src to export", "run 'scripts/qemu.py tree' first")
+    if (work := own_work()) and "commits" not in work:
+        raise Fail(f"build/qemu/src has {work}", "commit it, or finish the rebase, then export")
+    if git("rev-parse", series.root_commit(SOURCE) + "^{tree}", tree=SOURCE).strip() != common.settings(ROOT / "config/qemu")["base-tree"]:
+        raise Fail("build/qemu/src is not based on the pinned QEMU", "port the work to a tree of the pinned one")
+    with tempfile.TemporaryDirectory() as directory:
+        files = format_to(directory, series.root_commit(SOURCE), "HEAD")
+        for path in patch_files():
+            path.unlink()
+        for path in files:
+            common.write(PATCHES / path.name, path.read_bytes())
+    config = ROOT / "config/qemu"
+    root = git("rev-parse", "HEAD^{tree}", tree=SOURCE).strip()
+    common.write(config, re.sub(r"^(series-tree +)[0-9a-f]+", rf"\g<1>{root}", config.read_text(), flags=re.M))
+    record()
+    print(f"{len(files)} patches")
+
+
+def check():
+    pin, files, problems = common.settings(ROOT / "config/qemu"), patch_files(), []
+    tree(pin)
+    first, tip = series.root_commit(SOURCE), ""
+    ktap = series.Ktap(2 + len(files))
+    if git("rev-parse", first + "^{tree}", tree=SOURCE).strip() != pin["base-tree"]:
+        for name in ("the series applies strictly", "apply and export change no byte"):
+            ktap.result(name, [], skip="the base is not the pinned one")
+    else:
+        try:
+            tip = series.apply(first, files, True, tree=SOURCE)[-1]
+            if git("rev-parse", tip + "^{tree}", tree=SOURCE).strip() != pin["series-tree"]:
+                problems = ["it does not make the tree that config/qemu names"]
+        except Fail as err:
+            problems = [err.what]
+        ktap.result("the series applies strictly to the pinned QEMU, and makes the tree in config/qemu", problems)
+        with tempfile.TemporaryDirectory() as directory:
+            again = format_to(pathlib.Path(directory, PATCHES.name), first, tip) if tip else []
+            ktap.result("apply and export change no byte", series.difference(files, again))
+    for path in files:
+        ktap.result(f"qemu/{path.name}", series.check_trailers(series.Patch(path, SOURCE)) + checkpatch(path))
+    return 1 if ktap.failed else 0
+
+
+def checkpatch(path):
+    """That of QEMU, which knows no exceptions: what it says of a patch is argued in a note 'checkpatch: TEXT: reason'."""
+    argued = [line.partition(": ")[0] for line in series.Patch(path, SOURCE).note_trailers("checkpatch")]
+    done = subprocess.run(["perl", "scripts/checkpatch.pl", "--no-signoff", "--terse", "--no-summary", path], cwd=SOURCE, check=False,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return [f"checkpatch: {line.replace(str(path), path.name)}" for line in done.stdout.splitlines()
+            if re.search(r": (ERROR|WARNING): ", line) and not any(text in line for text in argued)]
+
+
+def bisect():
+    """In a tree of its own; by content, so that what is known to compile is not compiled again."""
+    pin = common.settings(ROOT / "config/qemu")
+    tree(pin)
+    home = BUILD / "commits/qemu"
+    src, obj, stamps = home / "src", home / "obj", home / "compiles"
+    if not (src / ".git").exists():
+        git("clone", "-q", "--shared", "--no-checkout", SOURCE, src, tree=BUILD)
+    git("fetch", "-q", "--force", SOURCE, "HEAD", tree=src)
+    commits = git("rev-list", "--reverse", f"{series.root_commit(SOURCE)}..FETCH_HEAD", tree=src).split()
+    how, env = hashlib.sha256(pin["configure"].encode()).hexdigest()[:12], None
+    for number, commit in enumerate(commits, 1):
+        subject = git("log", "-1", "--format=%s", commit, tree=src).strip()
+        stamp = stamps / f"{how}-{git('rev-parse', commit + '^{tree}', tree=src).strip()}"
+        if stamp.exists():
+            print(f"   qemu {number}/{len(commits)} known to compile: {subject}")
+            continue
+        git("checkout", "-q", "--force", "--detach", commit, tree=src)
+        # The first one removes what the tarball does not have, without which nothing can be configured.
+        env = env or configure(obj, src, pin)
+        compile_in(obj, env, f"qemu {number}/{len(commits)} {subject}", f"bisect-qemu-{number:04d}.log", strict=True)
+        common.write(stamp, "")
+    print(f"qemu: each of {len(commits)} patches compiles on its own")
 
 
 def main():
-    held = common.lock()
-    print(f"{rel(command([PROGRAM])[0])} is up to date")
+    commands = {"": None, "tree": lambda: tree(common.settings(ROOT / "config/qemu")), "export": export, "check": check, "bisect": bisect}
+    if len(sys.argv) > 2 or "".join(sys.argv[1:]) not in commands:
+        print(__doc__)
+        return 2
+    held, status = common.lock(), 0
+    if function := commands["".join(sys.argv[1:])]:
+        status = function()
+    else:
+        print(f"{rel(command([PROGRAM])[0])} is up to date")
     held.close()
-    return 0
+    return status or 0
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Console:
     tail: list
 
 
-RESULT = re.compile(r"^( *)(not )?ok (\d+)(?: +-)? *([^#]*?) *(?:# *(SKIP|TODO|XFAIL|XPASS|TIMEOUT|ERROR)\b:? *(.*))?$", re.I)
+RESULT = re.compile(r"^( *)(not )?ok (\d+)(?: +-)? *(.*?) *(?:# *(SKIP|TODO|XFAIL|XPASS|TIMEOUT|ERROR)\b:? *(.*))?$", re.I)
 PLAN = re.compile(r"^( *)1\.\.(\d+)(?: *# *SKIP\b *(.*))?$", re.I)
 
 

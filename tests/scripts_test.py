@@ -798,6 +798,8 @@ class Ktap(unittest.TestCase):
                          [("a", "ok"), ("b", "skip")])
 
     def test_reason_of_a_skip(self):
+        cases, _ = report.parse_ktap([(1, "1..2"), (2, "ok 1 a: #VC b"), (3, "not ok 2 #PF c # SKIP no #d")])
+        self.assertEqual([(case.name, case.status, case.reason) for case in cases], [("a: #VC b", "ok", ""), ("#PF c", "skip", "no #d")])
         cases, _ = report.parse_ktap([(1, "1..1"), (2, "ok 1 - b # SKIP no hardware")])
         self.assertEqual((cases[0].name, cases[0].reason), ("b", "no hardware"))
 

@@ -283,3 +283,56 @@ TEST(es_vmgexit_otherwise)
 	CHECK_FAULT(gcall(g, g_rdmsr, MSR_GHCB, 0, 0), VEC_GP, 0, 0);
 	guest_free(g);
 }
+
+/* Interrupts of the host, while a guest is about to run. */
+static volatile u64 nmis;
+
+static bool count_nmi(struct regs *r, u64 cr2)
+{
+	(void)cr2;
+	nmis += r->vector == VEC_NMI;
+	return r->vector == VEC_NMI;
+}
+
+static void host_interrupts(enum guest_kind kind)
+{
+	struct guest *g = guest_new(kind);
+	struct vcpu *v = &g->vcpu[0];
+	struct vmsa *s = kind == GUEST_ES ? (void *)v->vmsa : NULL;
+	struct percpu *p = this_cpu();
+	u64 rip = 0, n;
+
+	CHECK_RETURNED(gcall(g, g_read_cr0, 0, 0, 0), 0x80010033);
+	if (s)
+		rip = s->rip;
+	point("NMI");
+	p->hook = count_nmi;
+	nmis = 0;
+	clgi();
+	write32(0xfee00310, p->apic_id << 24);
+	write32(0xfee00300, 0x4400);
+	CHECK_EQ(vcpu_run(v), EXIT_NMI);
+	CHECK_EQ(nmis, 1);
+	p->hook = NULL;
+	if (s)
+		CHECK_EQ(s->rip, rip);
+	point("interrupt");
+	outb(0x21, 0xff);	/* the timer, on vector 8 */
+	outb(0xa1, 0xff);
+	n = p->vectors;
+	clgi();
+	write32(0xfee00310, p->apic_id << 24);
+	write32(0xfee00300, 0x4041);
+	asm volatile("sti");
+	CHECK_EQ(vcpu_run(v), EXIT_INTR);
+	asm volatile("cli");
+	CHECK_EQ(p->vectors - n, 1);
+	if (s)
+		CHECK_EQ(s->rip, rip);
+	point("the guest goes on");
+	CHECK_RETURNED(gcall(g, g_read_cr0, 0, 0, 0), 0x80010033);
+	guest_free(g);
+}
+
+TEST(es_interrupts_es) { host_interrupts(GUEST_ES); }
+TEST(es_interrupts_snp) { host_interrupts(GUEST_SNP); }

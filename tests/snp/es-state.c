@@ -152,3 +152,42 @@ TEST(es_msrs)
 	CHECK_RETURNED(gresume(g), 1);
 	guest_free(g);
 }
+
+/* 15.36.9: the VMSA of an SNP guest says which exit was the last one. */
+static u64 g_map_vmsa(u64 va, u64 b, u64 c)
+{
+	(void)b, (void)c;
+	*pte_of(read_cr3() & PTE_ADDR & ~cbit_mask, va, NULL) = (GPA_VMSA & ~(SIZE_2M - 1)) | PTE_P | PTE_U | PTE_A | PTE_PS | cbit_mask;
+	invlpg(va);
+	return 0;
+}
+
+static u64 g_exit_record(u64 va, u64 vmsa, u64 field)
+{
+	read64(va);
+	return read64(vmsa + field);
+}
+
+TEST(es_exit_record)
+{
+	static const u32 field[] = {
+		offsetof(struct vmsa, guest_exit_code), offsetof(struct vmsa, guest_exit_info_1), offsetof(struct vmsa, guest_exit_info_2),
+	};
+	static const u64 want[] = { EXIT_NPF, NPF_U | NPF_GPA | NPF_ENC, GPA_TEST };
+	struct guest *g = guest_new(GUEST_SNP);
+	u64 pa = guest_page(g, GPA_TEST, ST_GUEST_VALID), va = 0x5000000, vmsa = va + (GPA_VMSA & (SIZE_2M - 1)), i;
+
+	CHECK_RETURNED(gcall(g, g_map_vmsa, va, 0, 0), 0);
+	npt_map(g, GPA_VMSA, g->vcpu[0].vmsa, 1, PTE_W);
+	point("VMGEXIT");
+	CHECK_RETURNED(gcall(g, g_read, vmsa + field[0], 0, 0), EXIT_VMGEXIT);
+	for (i = 0; i < ARRAY_SIZE(field); i++) {
+		point("#NPF, field %#x", field[i]);
+		npt_unmap(g, GPA_TEST);
+		CHECK_EXIT(gcall_hold(g, g_exit_record, GPA_TEST, vmsa, field[i]), EXIT_NPF, want[1], GPA_TEST);
+		npt_map(g, GPA_TEST, pa, 1, PTE_W);
+		CHECK_RETURNED(gresume(g), want[i]);
+	}
+	page_free(pa);
+	guest_free(g);
+}

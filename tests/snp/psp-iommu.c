@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Writes of a device to memory of every kind. Needs a device that does DMA: QX='-device edu,dma_mask=0xffffffffffff' */
+/* Writes of a device to memory of every kind. Needs a device that does DMA, EDU. */
 #include "snp.h"
 
 #define IOMMU		0xfed80000UL
@@ -29,7 +29,7 @@ static void setup(void)
 	map_range(IOMMU, IOMMU, 0x4000, PTE_W | BIT(4));
 	if (!devtab) {
 		devtab = page_alloc_2m_low();
-		events = sys_alloc();
+		events = page_alloc_low();	/* becomes the IOMMU's with the next SNP_INIT */
 	}
 	memset((void *)devtab, 0, SIZE_2M);	/* no device is translated */
 	write64(IOMMU + R_DEV_TABLE, devtab | 0x1ff);
@@ -133,7 +133,7 @@ TEST(psp_dma_large)
 	CHECK_EQ(read64(pa + PAGE), 0);
 	CHECK_EQ(take_event(&addr) >> 60, 0xd);
 	CHECK_EQ(addr, 5 * SIZE_2M + PAGE);
-	page_free(pa + 77 * PAGE);
+	CHECK(rmp_release(pa + 77 * PAGE, 0));
 	dma_write(5 * SIZE_2M + PAGE);
 	CHECK_EQ(read64(pa + PAGE), 0x5555);
 	page_free_2m(pa);

@@ -218,7 +218,7 @@ static u64 bare_guest(u32 asid, u32 *ret)
 
 TEST(psp_asid_clean)
 {
-	u32 asid = asid_alloc(GUEST_SNP), ret;
+	u32 asid = asid_alloc(GUEST_SNP), ret, r[4];
 	u64 a, b;
 
 	snp_df_flush();
@@ -228,6 +228,8 @@ TEST(psp_asid_clean)
 	CHECK_EQ(ret, PSP_ASID_OWNED);
 	CHECK_EQ(snp_activate(b, 0), PSP_ASID);
 	CHECK_EQ(snp_activate(b, 4096), PSP_ASID);
+	cpuid(0x8000001f, 0, r);
+	CHECK_EQ(snp_activate(b, r[3]), PSP_ASID);		/* of SEV guests */
 	CHECK_EQ(snp_activate(a, asid), PSP_ACTIVE);
 	CHECK_EQ(snp_decommission(a), PSP_SUCCESS);
 	CHECK_EQ(rmp_state(a), ST_FIRMWARE);
@@ -297,10 +299,11 @@ TEST(psp_unsmash)
 
 TEST(psp_set_state)
 {
-	u64 pa = page_alloc_2m(), i;
+	u64 pa = page_alloc_2m(), zero[2] = { 0 }, i;
 
 	for (i = 0; i < 512; i++)
 		CHECK_EQ(rmpupdate_firmware(pa + i * PAGE), RMP_OK);
+	CHECK_EQ(psp(SNP_PAGE_SET_STATE, zero, 16), PSP_LENGTH);
 	CHECK_EQ(snp_set_state(pa, 1), PSP_PARAM);
 	CHECK_EQ(snp_reclaim(pa + PAGE, 0), PSP_SUCCESS);
 	CHECK_EQ(snp_set_state(pa, 512), PSP_PAGE_STATE);

@@ -11,7 +11,7 @@ TEST(psp_shutdown)
 {
 	struct { u32 len, flags; } ex = { 8, 1 };
 	struct { u32 flags, rsvd; u64 list; u8 more[48]; } d = { 0, 0, 0, { 0 } };
-	u64 tmr = page_alloc_2m_low(), i, save = sys_alloc(), pa = page_alloc();
+	u64 tmr = page_alloc_2m_low(), i, save = sys_alloc(), pa = page_alloc(), log;
 	struct { u32 flags, rsvd; u64 tmr; u32 len; } init = { 1, 0, tmr, SIZE_2M };
 	struct guest *g = guest_new_raw(GUEST_SEV);	/* SEV is INIT */
 
@@ -37,9 +37,15 @@ TEST(psp_shutdown)
 	CHECK_EQ(psp(SNP_SHUTDOWN_EX, &ex, 8), PSP_SUCCESS);
 	CHECK_EQ(snp_reclaim(pa, 0), PSP_PLATFORM_STATE);
 	CHECK_EQ(rmp_state(pa), ST_FIRMWARE);
+	CHECK_EQ(FAULT(write64(pa, 1)).vector, VEC_PF);		/* the RMP is in force, nevertheless */
 	d.flags = 2;
 	CHECK_EQ(psp(SNP_INIT_EX, &d, 64), PSP_PARAM);		/* a list, but no INIT_RMP */
 	d.flags = 0;
+	init.flags = 0;
+	CHECK_EQ(psp(SEV_INIT, &init, 20), PSP_SUCCESS);
+	CHECK_EQ(psp(SNP_INIT_EX, &d, 64), PSP_PLATFORM_STATE);	/* SEV is INIT */
+	CHECK_EQ(psp_raw(SEV_SHUTDOWN, 0), PSP_SUCCESS);
+	init.flags = 1;
 	CHECK_EQ(psp(SNP_INIT_EX, &d, 64), PSP_SUCCESS);
 	CHECK_EQ(rmp_state(pa), ST_FIRMWARE);
 	CHECK_EQ(snp_reclaim(pa, 0), PSP_SUCCESS);
@@ -50,13 +56,41 @@ TEST(psp_shutdown)
 	point("with the IOMMU");
 
 	ex.flags = 1;
+	log = acpi_table("IVRS");
+	if (log) {
+		log = read64(log + 48 + 8);
+		map_range(log, log, PAGE, PTE_W | BIT(4));
+		log = read64(log + 0x10) & 0xffffffffff000UL;	/* the event log */
+	}
+	if (log)
+		CHECK_EQ(rmp_state(log), ST_METADATA);
 	CHECK_EQ(psp(SNP_SHUTDOWN_EX, &ex, 8), PSP_SUCCESS);
+	if (log)
+		CHECK_EQ(rmp_state(log), ST_RECLAIM);
 	CHECK_EQ(psp(SNP_INIT_EX, &d, 64), PSP_RMP_INIT_REQUIRED);
 	CHECK_EQ(psp(SEV_INIT, &init, 20), PSP_RMP_INIT_REQUIRED);
 	on_cpu(ncpus - 1, hsave, (void *)save);
 	CHECK_EQ(snp_init_ex(), PSP_CONFIG);
 	on_cpu(ncpus - 1, hsave, NULL);
 	on_all(hsave, NULL);
+	point("bad list");
+	d.flags = 3;
+	d.list = save + PAGE - 4;
+	CHECK_EQ(psp(SNP_INIT_EX, &d, 64), PSP_PARAM);
+	d.list = save + PAGE - 16;
+	write64(d.list, 1);
+	CHECK_EQ(psp(SNP_INIT_EX, &d, 64), PSP_PARAM);
+	d.list = save;
+	write64(save, 1);
+	write64(save + 8, 0x2000008);
+	CHECK_EQ(psp(SNP_INIT_EX, &d, 64), PSP_PARAM);
+	point("SNP_INIT");
+	CHECK_EQ(psp_raw(SNP_INIT, 0), PSP_SUCCESS);
+	CHECK_EQ(rmp_state(hv_fixed[0]), ST_HYPERVISOR);
+	CHECK_EQ(rmp_state(rmp_base), ST_FIRMWARE);
+	CHECK_EQ(snp_df_flush(), PSP_SUCCESS);
+	CHECK_EQ(psp(SNP_SHUTDOWN_EX, &ex, 8), PSP_SUCCESS);
+	point("SNP_INIT_EX");
 	CHECK_EQ(snp_init_ex(), PSP_SUCCESS);
 	CHECK_EQ(rmp_state(hv_fixed[0]), ST_HV_FIXED);
 	CHECK_EQ(rmp_state(0xfed80000), ST_HV_FIXED);		/* not DRAM */

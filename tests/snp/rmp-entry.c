@@ -37,6 +37,58 @@ TEST_EARLY(rmp_before_snp)
 	CHECK_EQ(f.vector, VEC_UD);
 }
 
+/* A VMSA that would do, but for SYSCFG.SNP_EN; if it's accepted, it's found to be busy. */
+TEST_EARLY(rmp_vmsa_before_snp)
+{
+	static struct guest g = { .kind = GUEST_ES };
+	struct vcpu v = { .g = &g };
+	struct vmsa *s;
+	u64 at;
+
+	if (!rmp_base || rdmsr(MSR_SYSCFG) & SYSCFG_SNP_EN)
+		skip("no SNP, or it is enabled");
+	v.vmcb = (void *)sys_alloc();
+	v.comm = (void *)sys_alloc();
+	v.vmcb->vmsa_pa = sys_alloc();
+	v.vmcb->nested_cr3 = sys_alloc();
+	v.vmcb->intercept4 = BIT(INTERCEPT_VMRUN);
+	v.vmcb->asid = 5;
+	v.vmcb->nested_ctl = NESTED_NP | NESTED_SEV | NESTED_ES;
+	v.vmcb->virt_ext = 1;
+	s = (void *)v.vmcb->vmsa_pa;
+	s->sev_features = 1;
+	s->vintr_ctrl = BIT(63);
+	at = rmp_base + 0x4000 + (v.vmcb->vmsa_pa >> 12) * 16;
+	write64(at, RE_ASSIGNED | RE_VMSA | 5UL << 51);
+	CHECK_EQ(vcpu_run(&v), EXIT_INVALID);
+	CHECK_EQ(v.fault.vector, -1);
+	write64(at, 0);
+	wrmsr(MSR_VM_HSAVE_PA, 0);
+}
+
+TEST(rmp_bounds)
+{
+	u64 pages = (rmp_end + 1 - rmp_base - 0x4000) / 16;
+	struct fault f;
+
+	point("the firmware wants 1M");
+	CHECK_EQ((rmp_base | (rmp_end + 1)) & 0xfffff, 0);
+	CHECK_EQ((rmp_base | rmp_end) & cbit_mask, 0);
+	point("covers RAM, and itself");
+	CHECK(ram_end <= rmp_base);
+	CHECK(pages * PAGE > rmp_end);
+	point("can't be moved");
+	f = FAULT(wrmsr(MSR_RMP_BASE, rmp_base));
+	CHECK_EQ(f.vector, VEC_GP);
+	f = FAULT(wrmsr(MSR_RMP_END, rmp_end));
+	CHECK_EQ(f.vector, VEC_GP);
+	point("what the firmware writes");
+	CHECK_EQ(entry(rmp_base).lo & ~0xff8UL, BIT(63) | RE_ASSIGNED | RE_IMMUTABLE);
+	CHECK_EQ(entry(rmp_base).hi, 0);
+	CHECK_EQ(entry(hv_fixed[0]).lo & ~0xff8UL, RE_IMMUTABLE);
+	CHECK_EQ(entry(hv_fixed[0]).hi, 0);
+}
+
 TEST(rmp_layout)
 {
 	struct guest *g = guest_new_raw(GUEST_SNP);
@@ -268,16 +320,30 @@ static u64 g_psmash(u64 pa, u64 b, u64 c)
 	return psmash(pa);
 }
 
+static u64 g_rmpread(u64 pa, u64 b, u64 c)
+{
+	struct rmp_record r;
+
+	(void)b, (void)c;
+	return rmpread(pa, &r);
+}
+
 static void refused_in(enum guest_kind kind)
 {
 	struct guest *g = guest_new(kind);
 	u64 pa = page_alloc_2m();
+	u32 r[4];
 
 	CHECK_EQ(rmpupdate(pa, 1, 1, 0, 5, 0), RMP_OK);
 	CHECK_RETURNED(gcall(g, g_rmpupdate, pa, 0, 0), RMP_FAIL_PERMISSION);
 	CHECK_RETURNED(gcall(g, g_psmash, pa, 0, 0), RMP_FAIL_PERMISSION);
 	CHECK_EQ(rmp_state(pa), ST_GUEST_INVALID);
 	page_free_2m(pa);
+	cpuid(0x8000001f, 0, r);
+	if (r[0] & BIT(21))
+		CHECK_RETURNED(gcall(g, g_rmpread, pa, 0, 0), RMP_FAIL_PERMISSION);
+	else
+		CHECK_FAULT(gcall(g, g_rmpread, pa, 0, 0), VEC_UD, 0, 0);
 	if (kind != GUEST_SNP) {
 		CHECK_FAULT(gcall(g, g_pvalidate, GPA_TEST, 0, 1), VEC_UD, 0, 0);
 		CHECK_FAULT(gcall(g, g_rmpadjust, GPA_TEST, 0, 1), VEC_UD, 0, 0);
@@ -288,6 +354,7 @@ static void refused_in(enum guest_kind kind)
 TEST(rmp_refused_to_guests)
 {
 	struct fault f;
+	u32 r[4];
 
 	point("SNP");
 	refused_in(GUEST_SNP);
@@ -302,6 +369,11 @@ TEST(rmp_refused_to_guests)
 	CHECK_EQ(f.vector, VEC_UD);
 	point("RMPADJUST in the host");
 	f = FAULT(rmpadjust(0x2000000, 0, 1));
+	CHECK_EQ(f.vector, VEC_UD);
+	point("RMPQUERY, which CPUID doesn't offer");
+	cpuid(0x8000001f, 0, r);
+	CHECK(!(r[0] & BIT(6)));
+	f = FAULT(asm volatile(".byte 0xf3, 0x0f, 0x01, 0xfd" :: "a"(0x2000000), "c"(0), "d"(0) : "memory", "cc"));
 	CHECK_EQ(f.vector, VEC_UD);
 }
 

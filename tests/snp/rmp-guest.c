@@ -73,6 +73,9 @@ TEST(rmp_guest_sizes)
 	CHECK_FAULT(gcall(g, g_read, OTHER_VA & ~(SIZE_2M - 1), 0, 0), VEC_VC, VC_NOT_VALIDATED, OTHER_VA & ~(SIZE_2M - 1));
 	CHECK_RETURNED(gcall(g, g_pvalidate, OTHER_VA & ~(SIZE_2M - 1), 1, 1), 0);
 	CHECK_RETURNED(gcall(g, g_write, OTHER_VA & ~(SIZE_2M - 1), 1, 0), 0);
+	point("1G mapping of 4K pages");
+	CHECK_EQ(psmash(pa), RMP_OK);
+	CHECK_EXIT(gcall(g, g_read, OTHER_VA & ~(SIZE_2M - 1), 0, 0), EXIT_NPF, NPF_READ | NPF_ENC, SIZE_1G + i);
 	page_free_2m(pa);
 	guest_free(g);
 }
@@ -86,6 +89,10 @@ TEST(rmp_guest_addresses)
 	point("another GPA");
 	npt_map(g, GPA_TEST + PAGE, pa, 1, PTE_W);
 	CHECK_EXIT(gcall(g, g_read, GPA_TEST + PAGE, 0, 0), EXIT_NPF, NPF_READ | NPF_ENC, GPA_TEST + PAGE);
+	point("... for PVALIDATE and RMPADJUST");
+	CHECK_EXIT(gcall(g, g_pvalidate, GPA_TEST + PAGE, 0, 0), EXIT_NPF, NPF_WRITE | NPF_ENC, GPA_TEST + PAGE);
+	CHECK_EXIT(gcall(g, g_rmpadjust, GPA_TEST + PAGE, 0, 1), EXIT_NPF, NPF_WRITE | NPF_ENC, GPA_TEST + PAGE);
+	CHECK_EQ(rmp_state(pa), ST_GUEST_VALID);
 	point("CR2 of #VC has the linear address");
 	CHECK_RETURNED(gcall(g, g_map_2m, va, GPA_TEST, 1), 0);
 	CHECK_RETURNED(gcall(g, g_read, va, 0, 0), 0xc3);
@@ -244,6 +251,77 @@ TEST(rmp_pvalidate_32bit)
 	guest_free(g);
 }
 
+/*
+ * Without paging there is no C-bit: everything is private (15.34.4). PVALIDATE of the page at EAX, a write to it, and a read at EBX; no
+ * exception may happen, as there are no vectors for that mode.
+ */
+extern char unpaged[];
+asm(".pushsection .text\n"
+    "unpaged: .code32\n"
+    "	pushl %edx\n"
+    "	movl %cr0, %edx\n"
+    "	andl $0x7fffffff, %edx\n"
+    "	movl %edx, %cr0\n"
+    "	movl (%esp), %edx\n"
+    "	pushl %eax\n"
+    "	.byte 0xf2, 0x0f, 0x01, 0xff\n"
+    "	popl %edi\n"
+    "	movl $0x12345678, (%edi)\n"
+    "	addl (%ebx), %eax\n"
+    "	movl %cr0, %edx\n"
+    "	orl $0x80000000, %edx\n"
+    "	movl %edx, %cr0\n"
+    "	popl %edx\n"
+    "	lret\n"
+    ".code64\n"
+    ".popsection");
+
+static u64 g_unpaged(u64 gpa, u64 other, u64 c)
+{
+	static u64 table[8];
+	struct dtr old, idt, new = { sizeof(table) - 1, (u64)table };
+	struct { u32 offset; u16 selector; } to = { (u64)unpaged, 0x28 };
+	u64 a = gpa;
+
+	(void)c;
+	get_dtrs(&old, &idt);
+	memcpy(table, (void *)old.base, 5 * 8);
+	table[5] = 0x00cf9b000000ffff;
+	asm volatile("lgdt %0" :: "m"(new));
+	asm volatile("lcall *%1" : "+a"(a) : "m"(to), "b"(other), "c"(0), "d"(1) : "rdi", "memory", "cc");
+	asm volatile("lgdt %0" :: "m"(old));
+	return (u32)a;
+}
+
+static u64 g_read32(u64 va, u64 b, u64 c)
+{
+	(void)b, (void)c;
+	return read32(va);
+}
+
+TEST(rmp_guest_no_paging)
+{
+	struct guest *g = guest_new(GUEST_SNP);
+	u64 pa = guest_page(g, GPA_TEST, ST_GUEST_INVALID), other = guest_page(g, GPA_TEST + PAGE, ST_GUEST_VALID), shared = page_alloc();
+
+	CHECK_RETURNED(gcall(g, g_write, GPA_TEST + PAGE, 0x777, 0), 0);
+	npt_map(g, GPA_TEST + PAGE, shared, 1, PTE_W);
+	point("a shared page can't be read");
+	CHECK_EXIT(gcall_hold(g, g_unpaged, GPA_TEST, GPA_TEST + PAGE, 0), EXIT_NPF, NPF_READ | NPF_ENC, GPA_TEST + PAGE);
+	point("PVALIDATE");
+	CHECK_EQ(rmp_state(pa), ST_GUEST_VALID);
+	point("a private page can be");
+	npt_map(g, GPA_TEST + PAGE, other, 1, PTE_W);
+	CHECK_RETURNED(gresume(g), 0x777);
+	point("what was written is private");
+	CHECK_RETURNED(gcall(g, g_read32, GPA_TEST, 0, 0), 0x12345678);
+	CHECK(read32(pa) != 0x12345678);
+	page_free(pa);
+	page_free(other);
+	page_free(shared);
+	guest_free(g);
+}
+
 TEST(rmp_rmpadjust)
 {
 	struct guest *g = guest_new(GUEST_SNP);
@@ -252,6 +330,7 @@ TEST(rmp_rmpadjust)
 
 	point("target VMPL");
 	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, 0 | 0xf << 8), RMP_FAIL_PERMISSION);
+	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, 4), RMP_FAIL_INPUT);		/* unproved */
 	point("each VMPL has its own byte");
 	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, 1 | 1 << 8), RMP_OK);
 	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, 2 | 3 << 8), RMP_OK);

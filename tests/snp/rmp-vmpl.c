@@ -150,3 +150,22 @@ TEST(rmp_vmpl_instructions)
 	page_free(pa);
 	guest_free(g);
 }
+
+/* These instructions are for the kernel (the kind of failure is that of others). */
+TEST(rmp_user_mode)
+{
+	static const struct { const char *name; u8 code[4]; } insn[] = {
+		{ "PVALIDATE", { 0xf2, 0x0f, 0x01, 0xff } }, { "RMPADJUST", { 0xf3, 0x0f, 0x01, 0xfe } },
+		{ "RMPUPDATE", { 0xf2, 0x0f, 0x01, 0xfe } }, { "PSMASH", { 0xf3, 0x0f, 0x01, 0xff } },
+	};
+	struct guest *g = guest_new(GUEST_SNP);
+	u64 pa = guest_page(g, GPA_TEST, ST_GUEST_VALID), i;
+
+	for (i = 0; i < ARRAY_SIZE(insn); i++) {
+		point("%s", insn[i].name);
+		CHECK_RETURNED(gcall(g, g_write, GPA_TEST, *(u32 *)insn[i].code | 0x0b0fUL << 32, 0), 0);
+		CHECK_RETURNED(gcall(g, g_exec_user, GPA_TEST, 0, 0), 0x1000 + VEC_GP);
+	}
+	page_free(pa);
+	guest_free(g);
+}

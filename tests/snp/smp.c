@@ -20,6 +20,17 @@ static void hsave_here(void *arg)
 	wrmsr(MSR_VM_HSAVE_PA, (u64)arg);
 }
 
+static struct {
+	volatile int go, stop, at;
+	volatile u64 pa, va, n, writes;
+	volatile u32 result;
+	struct fault fault;
+	struct guest *g;
+	struct gres r;
+	u32 asid;
+	u64 gpa;
+} s;
+
 /* What SNP_INIT wants, it wants of every processor. It can't be undone, so this is the start of the bring-up. */
 TEST_EARLY(smp_snp_init)
 {
@@ -39,18 +50,14 @@ TEST_EARLY(smp_snp_init)
 	on_cpu(ncpus - 1, hsave_here, (void *)sys_alloc());
 	CHECK_EQ(snp_init_ex(), PSP_CONFIG);
 	on_cpu(ncpus - 1, hsave_here, NULL);
+	point("checks don't wait for the firmware");
+	s.pa = page_alloc();
+	CHECK_EQ(rmpupdate(s.pa, 1, 0, 0, 5, 0x5000), RMP_OK);
+	CHECK_EQ(FAULT(write64(s.pa, 1)).vector, VEC_PF);
+	CHECK_EQ(rmpupdate_shared(s.pa), RMP_OK);
+	CHECK_EQ(FAULT(write64(s.pa, 1)).vector, -1);
+	page_free(s.pa);
 }
-
-static struct {
-	volatile int go, stop, at;
-	volatile u64 pa, va, n, writes;
-	volatile u32 result;
-	struct fault fault;
-	struct guest *g;
-	struct gres r;
-	u32 asid;
-	u64 gpa;
-} s;
 
 /* Waits until cond, or until something must be wrong. */
 #define WAIT(cond)							\

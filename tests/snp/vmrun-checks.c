@@ -144,6 +144,75 @@ TEST(vmrun_vmsa_not_validated)
 	page_free(pa);
 }
 
+/* Mutable, and the size: of a VMSA that would do otherwise, and is found to be busy then. */
+TEST(vmrun_vmsa_entry)
+{
+	struct guest *g = a_guest(GUEST_SNP);
+	struct vcpu *v = &g->vcpu[0];
+	u64 pa = guest_page_2m(g, GPA_TEST, ST_GUEST_VALID), vmsa = v->vmsa;
+
+	CHECK_RETURNED(gcall(g, g_write, GPA_TEST + offsetof(struct vmsa, sev_features), 1, 0), 0);
+	CHECK_RETURNED(gcall(g, g_write, GPA_TEST + offsetof(struct vmsa, vintr_ctrl), BIT(63), 0), 0);
+	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 1, BIT(16) | 1), RMP_OK);
+	v->vmcb->vmsa_pa = pa;
+	point("2M");
+	REFUSED(v, EXIT_INVALID);
+	point("4K");
+	CHECK_EQ(psmash(pa), RMP_OK);
+	REFUSED(v, EXIT_BUSY);
+	point("immutable");
+	CHECK_EQ(rmpupdate(pa, 1, 0, 1, g->asid, GPA_TEST), RMP_OK);
+	REFUSED(v, EXIT_INVALID);
+	point("mutable again");
+	CHECK_EQ(snp_reclaim(pa, 0), PSP_SUCCESS);
+	REFUSED(v, EXIT_BUSY);
+	v->vmcb->vmsa_pa = vmsa;
+	still_works(g);
+	guest_free(g);
+	page_free_2m(pa);
+}
+
+/* What else could be asked for by SEV_FEATURES isn't implemented, and must not be ignored. */
+TEST(vmrun_features_snp)
+{
+	struct guest *g = a_guest(GUEST_SNP);
+	struct vcpu *v = &g->vcpu[0];
+	u64 pa = guest_page(g, GPA_TEST, ST_GUEST_VALID), vmsa = v->vmsa, i;
+
+	CHECK_RETURNED(gcall(g, g_write, GPA_TEST + offsetof(struct vmsa, vintr_ctrl), BIT(63), 0), 0);
+	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, BIT(16) | 1), RMP_OK);
+	for (i = 0; i < 20; i++) {
+		point("SEV_FEATURES %#lx", BIT(i) | 1);
+		CHECK_RETURNED(gcall(g, g_write, GPA_TEST + offsetof(struct vmsa, sev_features), BIT(i) | 1, 0), 0);
+		v->vmcb->vmsa_pa = pa;
+		REFUSED(v, i ? EXIT_INVALID : EXIT_BUSY);
+		v->vmcb->vmsa_pa = vmsa;
+	}
+	still_works(g);
+	guest_free(g);
+	page_free(pa);
+}
+
+/* Of what VMRUN reads, the bitmaps aren't checked. */
+TEST(vmrun_bitmaps)
+{
+	struct guest *g = a_guest(GUEST_ES);
+	struct vmcb *c = g->vcpu[0].vmcb;
+	u64 pa = page_alloc_2m(), iopm = c->iopm_pa, msrpm = c->msrpm_pa, i;
+
+	memcpy((void *)pa, (void *)iopm, 3 * PAGE);
+	memcpy((void *)(pa + 3 * PAGE), (void *)msrpm, 2 * PAGE);
+	for (i = 0; i < 5; i++)
+		CHECK_EQ(rmpupdate_firmware(pa + i * PAGE), RMP_OK);
+	c->iopm_pa = pa;
+	c->msrpm_pa = pa + 3 * PAGE;
+	still_works(g);
+	c->iopm_pa = iopm;
+	c->msrpm_pa = msrpm;
+	page_free_2m(pa);
+	guest_free(g);
+}
+
 TEST(vmrun_vmsa_es)
 {
 	struct guest *g = a_guest(GUEST_ES);
