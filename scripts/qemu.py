@@ -138,7 +138,8 @@ def own_work():
     if changed or new:
         return "uncommitted changes"
     head, known = git("rev-parse", "HEAD", tree=SOURCE).strip(), series.ref(series.EXPORTED, SOURCE)
-    return "" if head in (known, series.root_commit(SOURCE)) else "commits that are not in patches/qemu"
+    # A tree without that ref is from before there was one, when nobody worked in it.
+    return "" if not known or head in (known, series.root_commit(SOURCE)) else "commits that are not in patches/qemu"
 
 
 def tree(pin):
