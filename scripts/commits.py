@@ -78,15 +78,16 @@ def tests_at(machine, commit, changed):
 
 
 def passes(flavour, tree, obj, commit, number, changed):
-    """Boots the kernel of a commit with the programs of that commit; returns what failed."""
-    machine = next(name for name, (own, _) in kernel.Flavour.machines().items() if own.name == flavour.name)
-    tests = tests_at(machine, commit, changed)
-    if not tests:
+    """Boots the kernel of a commit on each machine, with the programs of that commit; returns what failed."""
+    chosen = {name: tests for name, (own, _) in kernel.Flavour.machines().items()
+              if own.name == flavour.name and (tests := tests_at(name, commit, changed))}
+    if not chosen:
         return []
     keep_apart(flavour)
-    kernel.build_programs(flavour, [one.argv[0] for one in tests], tree)
+    kernel.build_programs(flavour, [one.argv[0] for tests in chosen.values() for one in tests], tree)
     results = test.Results()
-    test.boot(machine, tests, test.read_known(), results, kernel_dir=obj, programs=flavour, tag=f"-bisect-{number:04d}")
+    for machine, tests in chosen.items():
+        test.boot(machine, tests, test.read_known(), results, kernel_dir=obj, programs=flavour, tag=f"-bisect-{number:04d}")
     return [f"{one.name}: {case.name or case.reason}" for one, cases, _, _ in results.rows for case in cases if case.status == "fail"]
 
 
