@@ -417,7 +417,7 @@ def profile():
         # GCC's copies of a function have a suffix.
         most = [f"`{name.split('.')[0]}` {number / count / pages:,.1f}" for name, number in functions.most_common(8)]
         lines.append([what, f"{numbers[row]:,.0f}", f"{key[2] / pages:,.0f}", ", ".join(most)])
-    text = table(["", "instructions", "in the call", "of them"], lines)
+    text = f"Series {common.base()['series-tree'][:12]}.\n\n" + table(["", "instructions", "in the call", "of them"], lines)
     common.write(PAGE, fill(PAGE.read_text(), {"profile": text}))
     print(text, end="")
     return 0

@@ -215,29 +215,33 @@ TEST(rmp_pvalidate)
 }
 
 /* Real mode of a VMSA guest isn't needed for that: compatibility mode has no CS.L, either. */
-extern char pvalidate32[], pvalidate32_end[];
+extern char pvalidate32[];
 asm(".pushsection .text\n"
     "pvalidate32: .code32\n"
     "	.byte 0xf2, 0x0f, 0x01, 0xff\n"
     "	lret\n"
     ".code64\n"
-    "pvalidate32_end:\n"
     ".popsection");
 
-static u64 g_pvalidate32(u64 va, u64 size, u64 validate)
+/* Calls code in compatibility mode, with these values in EAX, EBX, ECX and EDX; returns EAX. It may change EDI. */
+static u64 call_32bit(const char *code, u64 a, u64 b, u64 c, u64 d)
 {
 	static u64 table[8];
 	struct dtr old, idt, new = { sizeof(table) - 1, (u64)table };
-	struct { u32 offset; u16 selector; } to = { (u64)pvalidate32, 0x28 };
-	u64 a = va | BIT(40);	/* of which 32-bit code knows nothing */
+	struct { u32 offset; u16 selector; } to = { (u64)code, 0x28 };
 
 	get_dtrs(&old, &idt);
 	memcpy(table, (void *)old.base, 5 * 8);
 	table[5] = 0x00cf9b000000ffff;
 	asm volatile("lgdt %0" :: "m"(new));
-	asm volatile("lcall *%1" : "+a"(a) : "m"(to), "c"(size), "d"(validate) : "memory", "cc");
+	asm volatile("lcall *%1" : "+a"(a) : "m"(to), "b"(b), "c"(c), "d"(d) : "rdi", "memory", "cc");
 	asm volatile("lgdt %0" :: "m"(old));
 	return (u32)a;
+}
+
+static u64 g_pvalidate32(u64 va, u64 size, u64 validate)
+{
+	return call_32bit(pvalidate32, va | BIT(40), 0, size, validate);	/* 32-bit code knows nothing of that bit */
 }
 
 TEST(rmp_pvalidate_32bit)
@@ -278,19 +282,8 @@ asm(".pushsection .text\n"
 
 static u64 g_unpaged(u64 gpa, u64 other, u64 c)
 {
-	static u64 table[8];
-	struct dtr old, idt, new = { sizeof(table) - 1, (u64)table };
-	struct { u32 offset; u16 selector; } to = { (u64)unpaged, 0x28 };
-	u64 a = gpa;
-
 	(void)c;
-	get_dtrs(&old, &idt);
-	memcpy(table, (void *)old.base, 5 * 8);
-	table[5] = 0x00cf9b000000ffff;
-	asm volatile("lgdt %0" :: "m"(new));
-	asm volatile("lcall *%1" : "+a"(a) : "m"(to), "b"(other), "c"(0), "d"(1) : "rdi", "memory", "cc");
-	asm volatile("lgdt %0" :: "m"(old));
-	return (u32)a;
+	return call_32bit(unpaged, gpa, other, 0, 1);
 }
 
 static u64 g_read32(u64 va, u64 b, u64 c)

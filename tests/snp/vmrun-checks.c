@@ -118,6 +118,14 @@ TEST(vmrun_vmsa_snp)
 	guest_free(g);
 }
 
+/* By the guest, of a page of its own at GPA_TEST: an SNP-active one, with the VMSA bit, that says to be in use. */
+static void make_busy_vmsa(struct guest *g, u64 size)
+{
+	CHECK_RETURNED(gcall(g, g_write, GPA_TEST + offsetof(struct vmsa, sev_features), 1, 0), 0);
+	CHECK_RETURNED(gcall(g, g_write, GPA_TEST + offsetof(struct vmsa, vintr_ctrl), BIT(63), 0), 0);
+	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, size, BIT(16) | 1), RMP_OK);
+}
+
 TEST(vmrun_vmsa_not_validated)
 {
 	struct guest *g = a_guest(GUEST_SNP);
@@ -126,9 +134,7 @@ TEST(vmrun_vmsa_not_validated)
 	/* Made by the guest: a page of its own with the VMSA bit; then validated no more. Its contents are no state that could run. */
 	u64 pa = guest_page(g, GPA_TEST, ST_GUEST_VALID), vmsa = v->vmsa;
 
-	CHECK_RETURNED(gcall(g, g_write, GPA_TEST + offsetof(struct vmsa, sev_features), 1, 0), 0);
-	CHECK_RETURNED(gcall(g, g_write, GPA_TEST + offsetof(struct vmsa, vintr_ctrl), BIT(63), 0), 0);
-	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, BIT(16) | 1), RMP_OK);
+	make_busy_vmsa(g, 0);
 	v->vmcb->vmsa_pa = pa;
 	point("BUSY");
 	REFUSED(v, EXIT_BUSY);
@@ -151,9 +157,7 @@ TEST(vmrun_vmsa_entry)
 	struct vcpu *v = &g->vcpu[0];
 	u64 pa = guest_page_2m(g, GPA_TEST, ST_GUEST_VALID), vmsa = v->vmsa;
 
-	CHECK_RETURNED(gcall(g, g_write, GPA_TEST + offsetof(struct vmsa, sev_features), 1, 0), 0);
-	CHECK_RETURNED(gcall(g, g_write, GPA_TEST + offsetof(struct vmsa, vintr_ctrl), BIT(63), 0), 0);
-	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 1, BIT(16) | 1), RMP_OK);
+	make_busy_vmsa(g, 1);
 	v->vmcb->vmsa_pa = pa;
 	point("2M");
 	REFUSED(v, EXIT_INVALID);
