@@ -1,6 +1,6 @@
 # The only entry point. Each target is one line of glue; the work is in scripts/.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
-export LINUX MIRROR ACCEL APPEND SIGNOFF REVISION T ARCH S
+export LINUX MIRROR ACCEL APPEND SIGNOFF REVISION T ARCH S TYPE
 
 .DEFAULT_GOAL := help
 .PHONY: help run test soak fuzz kcsan coverage mutants curve bench profile instructions tree export base check bisect mbox tools clean
@@ -10,6 +10,7 @@ help: ## show this list
 	@printf '\n%s\n' 'Variables:'
 	@printf '  %s\n' 'T=PATTERN        test, mutants: only those with that in their name; test: or of that group; bench: groups of rows' \
 	  'S=SECONDS        soak, fuzz: for how long' \
+	  'TYPE=NAME        run: the type of the VM, software-protected unless given, or snp: on an emulated SNP host' \
 	  'LINUX=PATH       tree: a tarball or git tree of the base instead of the download' \
 	  'MIRROR=PLACE     tree, base, run, test: the address of a package archive, or a directory that holds one, or the package' \
 	  'ACCEL=NAME       run, test, bench: the accelerator of the emulator; tcg unless given' \

@@ -24,7 +24,7 @@ from common import BUILD, JOBS, LINUX, ROOT, Fail, Step, output, rel
 ENV = dict(os.environ, LC_ALL="C", KBUILD_BUILD_TIMESTAMP="2026-01-01", KBUILD_BUILD_USER="gmem",
            KBUILD_BUILD_HOST="gmem", CCACHE_SLOPPINESS="time_macros", CCACHE_MAXSIZE="10G",
            CCACHE_NAMESPACE="gmem", CCACHE_NOHASHDIR="1", CCACHE_BASEDIR=str(ROOT))
-for _name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARCH", "CROSS_COMPILE", "T", "O", "V", "W", "C"):
+for _name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARCH", "CROSS_COMPILE", "T", "TYPE", "O", "V", "W", "C"):
     ENV.pop(_name, None)
 
 

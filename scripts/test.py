@@ -2,7 +2,7 @@
 """Runs the tests of tests/list: builds what they need, boots the machines, sums up.
 
 usage: test.py          all tests, or with T=PATTERN in the environment those with that in their name
-       test.py --run    the sample VMM in the x86_64 machine, its output on the terminal
+       test.py --run    the sample VMM, its output on the terminal; TYPE in the environment is the type of its VM
        test.py --soak   the tests of the group 'soak', for S seconds in all
        test.py --kcsan  the tests of the group 'kcsan'
 
@@ -25,6 +25,8 @@ import series
 from common import LOGS, ROOT, Fail, Step, rel
 
 SAMPLE = "gmem-convert-vmm"
+# The types of its VM: in which machine, with which arguments.
+SAMPLE_TYPES = {"software-protected": ("x86_64", []), "snp": ("x86_64-snp", ["--type", "snp"])}
 OWN_TARGET = ("soak", "kcsan")  # groups that are no part of 'make test'
 RESULT = "test-result"
 Test = collections.namedtuple("Test", "name machine group seconds ktap argv")
@@ -249,11 +251,16 @@ def run_all(tests, known):
 
 def sample():
     """make run: the shortest way to a page that is converted in place."""
-    flavour = kernel.Flavour("x86_64")
+    kind = os.environ.get("TYPE") or next(iter(SAMPLE_TYPES))
+    if kind not in SAMPLE_TYPES:
+        raise Fail(f"no type of VM '{kind}'", f"there are: {' '.join(SAMPLE_TYPES)}")
+    name, arguments = SAMPLE_TYPES[kind]
+    flavour = kernel.Flavour.machines()[name][0]
+    series.tree(keep=True)
     build(flavour, [])
     if not (flavour.programs / SAMPLE).exists():
         raise Fail(f"the series has no samples/kvm/{SAMPLE}.c yet", "this command needs it")
-    print("-- boot x86_64 and run the sample VMM in it")
+    print(f"-- boot {name} and run the sample VMM in it")
     began = time.monotonic()
     partial = ""
 
@@ -268,7 +275,7 @@ def sample():
             elif own and own[2].startswith("begin"):
                 print(f"   in the guest after {time.monotonic() - began:.1f} s", flush=True)
 
-    log, said = machine.boot("x86_64", [(60, [SAMPLE])], watch, tag="-run")
+    log, said = machine.boot(name, [(60, [SAMPLE, *arguments])], watch, tag="-run")
     console = report.read_console(log)
     cases = [case for run in console.runs for case in report.judge(run, ktap=False)]
     splats = [lines[0] for _, lines in console.splats]
@@ -297,7 +304,6 @@ def soak(tests):
 def main():
     held = common.lock()
     if sys.argv[1:] == ["--run"]:
-        series.tree(keep=True)
         return sample()
     if sys.argv[1:] in ([f"--{group}"] for group in OWN_TARGET):
         tests = [test for test in read_list() if f"--{test.group}" == sys.argv[1]]

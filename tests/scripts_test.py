@@ -28,7 +28,7 @@ import report  # noqa: E402
 import test as runner  # noqa: E402
 
 CLEAN = {key: value for key, value in os.environ.items()
-         if key not in ("LINUX", "SIGNOFF", "REVISION", "T", "ARCH", "ACCEL", "APPEND", "MAKEFLAGS", "GMEM_LOCK_HELD") and
+         if key not in ("LINUX", "SIGNOFF", "REVISION", "T", "TYPE", "ARCH", "ACCEL", "APPEND", "MAKEFLAGS", "GMEM_LOCK_HELD") and
          not key.startswith("GIT_")}
 NAMES = ["First change of the small kernel", "Second, by Jörg"]
 
@@ -786,6 +786,9 @@ class Trouble(Sandbox):
 
     def test_unknown_test(self):
         self.fails("no test in tests/list", "test.py", T="no-such-test")
+
+    def test_unknown_type_of_vm(self):
+        self.fails("no type of VM 'tdx'\n.*there are: software-protected snp", "test.py", "--run", TYPE="tdx")
 
 
 class Ktap(unittest.TestCase):
