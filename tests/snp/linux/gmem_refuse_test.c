@@ -50,8 +50,8 @@ static int convert(unsigned long cmd, int first, int nr)
 	return c.error_offset / PAGE_SIZE;
 }
 
-/* Has the RMP assign private pages to the guest. */
-static void assign(int first, int nr)
+/* Has the RMP assign private pages to the guest. Returns the page that cannot be, or -1. */
+static int try_assign(int first, int nr)
 {
 	struct kvm_pre_fault_memory r = { .gpa = GPA + first * PAGE_SIZE, .size = nr * PAGE_SIZE };
 	int ret;
@@ -59,7 +59,12 @@ static void assign(int first, int nr)
 	do {
 		ret = __vcpu_ioctl(vcpu, KVM_PRE_FAULT_MEMORY, &r);
 	} while (!ret && r.size);
-	TEST_ASSERT(!ret, "pages [%d, +%d): errno %d", first, nr, errno);
+	return ret ? (r.gpa - GPA) / PAGE_SIZE : -1;
+}
+
+static void assign(int first, int nr)
+{
+	TEST_ASSERT_EQ(try_assign(first, nr), -1);
 }
 
 /* The first pages are shared, the others private, both for KVM and for the host. */
@@ -78,10 +83,14 @@ static void expect_shared(int nr)
 
 static void refuse(int page)
 {
+	u64 nr;
+
 	assign(0, NR);
+	nr = vm_get_stat(vm, gmem_pages_to_shared);
 	arm(FAIL_RMPUPDATE, 0, REFUSED, page + 1);
 	TEST_ASSERT_EQ(convert(KVM_GMEM_CONVERT_SHARED, 0, NR), page);
 	TEST_ASSERT(!armed(), "not reached");
+	TEST_ASSERT_EQ(vm_get_stat(vm, gmem_pages_to_shared), nr + page);
 	expect_shared(page);
 
 	/* The guest still has that page, and the next call shares it. */
@@ -104,6 +113,18 @@ static void refuse_among_runs(void)
 	TEST_ASSERT_EQ(convert(KVM_GMEM_CONVERT_SHARED, 0, NR), 3);
 	TEST_ASSERT(host_can_write(1) && !host_can_write(3) && host_can_write(4) && !host_can_write(5),
 		    "what became shared");
+	TEST_ASSERT_EQ(convert(KVM_GMEM_CONVERT_PRIVATE, 0, NR), -1);
+}
+
+/* The guest must not map a page that it has not got; nor is it lost then. */
+static void refuse_to_guest(void)
+{
+	arm(FAIL_RMPUPDATE, 0, REFUSED, 1);
+	TEST_ASSERT_EQ(try_assign(0, NR), 0);
+	TEST_ASSERT(!armed(), "not reached");
+	assign(0, NR);
+	TEST_ASSERT_EQ(convert(KVM_GMEM_CONVERT_SHARED, 0, NR), -1);
+	expect_shared(NR);
 	TEST_ASSERT_EQ(convert(KVM_GMEM_CONVERT_PRIVATE, 0, NR), -1);
 }
 
@@ -143,6 +164,7 @@ int main(void)
 	for (i = 0; i < NR; i++)
 		refuse(i);
 	refuse_among_runs();
+	refuse_to_guest();
 	refuse_at_hole();
 	kvm_vm_free(vm);
 	printf("all refusals are as they should be\n");
