@@ -2,7 +2,8 @@
 /*
  * RMPUPDATE refuses a page that becomes shared, or that leaves the file. Each page in
  * front of it must be shared by then, and no other; nobody may ever get one that is
- * still the guest's.
+ * still the guest's, which is tried with nearly all memory, or as many MiB as the
+ * argument says.
  */
 #include <linux/falloc.h>
 #include <setjmp.h>
@@ -128,10 +129,10 @@ static void refuse_to_guest(void)
 	TEST_ASSERT_EQ(convert(KVM_GMEM_CONVERT_PRIVATE, 0, NR), -1);
 }
 
-/* The machine dies if one of the pages is used for something else; 4 GiB are all it has. */
-static void refuse_at_hole(void)
+/* The machine dies if one of the pages is used for something else. */
+static void refuse_at_hole(size_t max_size)
 {
-	const size_t size = 3450ul << 20;
+	const size_t size = min_t(size_t, (sysconf(_SC_AVPHYS_PAGES) / 16 * 15 * PAGE_SIZE), max_size);
 	volatile char *p;
 	size_t i;
 
@@ -147,7 +148,7 @@ static void refuse_at_hole(void)
 	kvm_munmap((void *)p, size);
 }
 
-int main(void)
+int main(int argc, char *argv[])
 {
 	int i;
 
@@ -165,7 +166,7 @@ int main(void)
 		refuse(i);
 	refuse_among_runs();
 	refuse_to_guest();
-	refuse_at_hole();
+	refuse_at_hole(argc > 1 ? (size_t)atoi_positive("Number of MiB", argv[1]) << 20 : SIZE_MAX);
 	kvm_vm_free(vm);
 	printf("all refusals are as they should be\n");
 	return 0;
