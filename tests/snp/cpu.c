@@ -208,6 +208,18 @@ static bool start_cpu(u32 apic_id)
 	return p->up;
 }
 
+bool cpu_restart_last(void)
+{
+	struct percpu *p = &percpu[ncpus - 1];
+
+	p->up = p->busy = 0;
+	p->work = NULL;
+	p->catch = NULL;
+	p->hook = NULL;
+	ncpus--;
+	return start_cpu(p->apic_id);
+}
+
 /* RSDP -> RSDT -> the table; 0 if there is none */
 u64 acpi_table(const char *name)
 {

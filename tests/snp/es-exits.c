@@ -334,5 +334,39 @@ static void host_interrupts(enum guest_kind kind)
 	guest_free(g);
 }
 
+#define MSR_SMI_COUNT	0x34
+
+/* Exits whatever the VMCB says, and waits for STGI. */
+static void smi(enum guest_kind kind)
+{
+	struct guest *g = guest_new(kind);
+	struct vcpu *v = &g->vcpu[0];
+	struct vmsa *s = kind == GUEST_ES ? (void *)v->vmsa : NULL;
+	u64 rip = 0, n;
+
+	CHECK_RETURNED(gcall(g, g_read_cr0, 0, 0, 0), 0x80010033);
+	if (s)
+		rip = s->rip;
+	v->vmcb->intercept3 &= ~BIT(INTERCEPT_SMI);
+	clgi();
+	n = rdmsr(MSR_SMI_COUNT);
+	write32(0xfee00310, this_cpu()->apic_id << 24);
+	write32(0xfee00300, 0x4200);
+	delay(1000000);
+	point("waits while GIF is 0");
+	CHECK_EQ(rdmsr(MSR_SMI_COUNT), n);
+	point("exit without intercept");
+	CHECK_EQ(vcpu_run(v), EXIT_SMI);
+	if (s)
+		CHECK_EQ(s->rip, rip);
+	point("taken by the host after STGI");
+	CHECK_EQ(rdmsr(MSR_SMI_COUNT), n + 1);
+	point("the guest goes on");
+	CHECK_RETURNED(gcall(g, g_read_cr0, 0, 0, 0), 0x80010033);
+	guest_free(g);
+}
+
+TEST(es_smi_es) { smi(GUEST_ES); }
+TEST(es_smi_snp) { smi(GUEST_SNP); }
 TEST(es_interrupts_es) { host_interrupts(GUEST_ES); }
 TEST(es_interrupts_snp) { host_interrupts(GUEST_SNP); }

@@ -119,6 +119,32 @@ TEST(es_gprs)
 	guest_free(g);
 }
 
+static u64 g_clean(u64 a, u64 b, u64 c)
+{
+	u64 dr6;
+
+	(void)b, (void)c;
+	asm volatile("mov %%dr6, %0" : "=r"(dr6));
+	return read_cr2() == a && rdmsr(0xc0000100) == a + 1 && dr6 == 0xffff4ff0;
+}
+
+/* 15.35.8: clean bits for what is in the VMSA, 5 to 10, don't keep VMRUN from loading it. */
+TEST(es_clean_bits)
+{
+	struct guest *g = guest_new(GUEST_ES);
+	struct vmcb *c = g->vcpu[0].vmcb;
+	struct vmsa *s = (void *)g->vcpu[0].vmsa;
+
+	c->intercept3 &= ~BIT(INTERCEPT_MSR);
+	CHECK_RETURNED(gcall(g, g_clean, 0x7000, 0, 0), 0);
+	c->clean = 0x7e0;
+	s->cr2 = 0x7000;
+	s->fs.base = 0x7001;
+	s->dr6 = 0xffff4ff0;
+	CHECK_RETURNED(gcall(g, g_clean, 0x7000, 0, 0), 1);
+	guest_free(g);
+}
+
 /* What VMLOAD loads for other guests, and the host's after the exit. */
 static u64 g_msrs(u64 a, u64 b, u64 c)
 {

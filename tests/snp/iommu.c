@@ -9,11 +9,15 @@
 #define IOMMU_CMDBUF	0x08
 #define IOMMU_EVTLOG	0x10
 #define IOMMU_CONTROL	0x18
+#define IOMMU_STORE_BASE	0x20
+#define IOMMU_STORE_LIMIT	0x28
+#define IOMMU_PPRLOG	0x38
+#define IOMMU_CMD_TAIL	0x2008
 #define IOMMU_EVT_HEAD	0x2010
 #define IOMMU_EVT_TAIL	0x2018
 #define EVT_ENTRIES	256
 
-static u64 iommu, evtlog, ahci, port, clb, fis, table;
+static u64 iommu, evtlog, pprlog, cmdbuf, store, ahci, port, clb, fis, table;
 static u32 ahci_bdf;
 
 TEST_EARLY(iommu_enable)
@@ -32,7 +36,13 @@ TEST_EARLY(iommu_enable)
 	evtlog = page_alloc();
 	write64(iommu + IOMMU_CONTROL, 0);
 	write64(iommu + IOMMU_DEVTAB, devtab | 511);
-	write64(iommu + IOMMU_CMDBUF, sys_alloc() | 8UL << 56);
+	cmdbuf = sys_alloc();
+	store = page_alloc();
+	pprlog = page_alloc();
+	write64(iommu + IOMMU_CMDBUF, cmdbuf | 8UL << 56);
+	write64(iommu + IOMMU_PPRLOG, pprlog | 8UL << 56);
+	write64(iommu + IOMMU_STORE_BASE, store);
+	write64(iommu + IOMMU_STORE_LIMIT, store);
 	write64(iommu + IOMMU_EVTLOG, evtlog | 8UL << 56);
 	write64(iommu + IOMMU_EVT_HEAD, 0);
 	write64(iommu + IOMMU_EVT_TAIL, 0);
@@ -45,11 +55,63 @@ TEST(iommu_log_page)
 	if (!iommu)
 		skip("no IOMMU");
 	/* SNP_INIT gives it to the IOMMU: it can't be assigned, nor written to. */
+	CHECK_EQ(rmp_state(pprlog), ST_METADATA);
 	CHECK_EQ(rmp_state(evtlog), ST_METADATA);
 	CHECK_EQ(rmpupdate_shared(evtlog), RMP_FAIL_PERMISSION);
 	CHECK_EQ(snp_reclaim(evtlog, 0), PSP_PAGE_STATE);
 	CHECK_EQ(FAULT(read64(evtlog)).vector, -1);
 	CHECK_EQ(FAULT(write64(evtlog, 0)).vector, VEC_PF);
+}
+
+static u32 events(u64 *first)
+{
+	u64 head = read64(iommu + IOMMU_EVT_HEAD), tail = read64(iommu + IOMMU_EVT_TAIL);
+
+	first[0] = read64(evtlog + head);
+	first[1] = read64(evtlog + head + 8);
+	write64(iommu + IOMMU_EVT_HEAD, tail);
+	return (tail - head) / 16 % EVT_ENTRIES;
+}
+
+/* COMPLETION_WAIT with a store of data to pa */
+static void completion_wait(u64 pa, u64 data)
+{
+	u64 tail = read64(iommu + IOMMU_CMD_TAIL);
+
+	write64(cmdbuf + tail, pa | 1 | 1UL << 60);
+	write64(cmdbuf + tail + 8, data);
+	write64(iommu + IOMMU_CMD_TAIL, (tail + 16) & (PAGE - 1));
+}
+
+/* ABI 8.8: so does the memory where it stores that commands are completed. */
+TEST(iommu_completion_store)
+{
+	u64 pa = page_alloc(), evt[2];
+
+	if (!iommu)
+		skip("no IOMMU");
+	point("its page");
+	CHECK_EQ(rmp_state(store), ST_METADATA);
+	CHECK_EQ(rmpupdate_shared(store), RMP_FAIL_PERMISSION);
+	CHECK_EQ(snp_reclaim(store, 0), PSP_PAGE_STATE);
+	CHECK_EQ(FAULT(write64(store, 0)).vector, VEC_PF);
+	events(evt);
+	completion_wait(store + 16, 0x1234);
+	CHECK_EQ(read64(store + 16), 0x1234);
+	point("the hypervisor's");
+	completion_wait(pa, 0x1234);
+	CHECK_EQ(read64(pa), 0x1234);
+	CHECK_EQ(events(evt), 0);
+	point("another one");
+	CHECK_EQ(rmpupdate_firmware(pa), RMP_OK);
+	completion_wait(pa, 0x5678);
+	CHECK_EQ(read64(pa), 0x1234);
+	CHECK_EQ(events(evt), 1);
+	CHECK_EQ(evt[0] >> 60, 6);		/* COMMAND_HARDWARE_ERROR */
+	CHECK_EQ(evt[1] & ~(PAGE - 1), cmdbuf);
+	write64(iommu + IOMMU_CONTROL, BIT(0) | BIT(2));
+	write64(iommu + IOMMU_CONTROL, BIT(0) | BIT(2) | BIT(12));
+	page_free(pa);
 }
 
 static bool ahci_find(void)
@@ -107,16 +169,6 @@ static void identify(u64 pa)
 	for (i = 0; i < 10000000 && read32(port + 0x38) & 1; i++)
 		pause();
 	CHECK_EQ(read32(port + 0x38) & 1, 0);
-}
-
-static u32 events(u64 *first)
-{
-	u64 head = read64(iommu + IOMMU_EVT_HEAD), tail = read64(iommu + IOMMU_EVT_TAIL);
-
-	first[0] = read64(evtlog + head);
-	first[1] = read64(evtlog + head + 8);
-	write64(iommu + IOMMU_EVT_HEAD, tail);
-	return (tail - head) / 16 % EVT_ENTRIES;
 }
 
 TEST(iommu_dma_write)

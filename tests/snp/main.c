@@ -6,7 +6,7 @@ extern const struct test tests_start[], tests_end[];
 void main64(void);
 
 static const struct test *now;
-static char label[96], message[256], todo_why[128], cmdline[512];
+static char label[96], message[256], cmdline[512];
 static bool failed, skipped, open_line, any_point;
 static int line, bad;
 static struct catch *out;
@@ -20,18 +20,16 @@ static void end_line(void)
 	printf("%sok %d %s%s%s", failed ? "not " : "", line, now->name, label[0] ? ": " : "", label);
 	if (skipped)
 		printf(" # SKIP %s", message);
-	else if (todo_why[0])
-		printf(" # TODO %s%s%s", todo_why, failed ? ": " : "", failed ? message : "");
 	else if (failed)
 		printf(" # %s", message);
 	printf("\n");
-	bad += failed && !todo_why[0];
+	bad += failed;
 }
 
 static void begin_line(void)
 {
 	failed = skipped = false;
-	message[0] = todo_why[0] = label[0] = 0;
+	message[0] = label[0] = 0;
 	open_line = true;
 }
 
@@ -96,11 +94,6 @@ void skip(const char *why)
 	test_abort();
 }
 
-void todo(const char *why)
-{
-	snprintf(todo_why, sizeof(todo_why), "%s", why);
-}
-
 static void run_one(const struct test *t)
 {
 	struct catch c;
@@ -142,11 +135,21 @@ static bool wanted(const struct test *t)
 	return !any;
 }
 
-void main64(void)
+static void run_all(u64 when)
 {
 	const struct test *t;
+
+	for (t = tests_start; t < tests_end; t++)
+		if (t->when == when && wanted(t))
+			run_one(t);
+}
+
+void main64(void)
+{
+	static const char *const when[] = { "", " (early)", " (alone)" };
+	const struct test *t;
 	u64 flags;
-	u32 r;
+	u32 r = 0;
 
 	flags = read32(multiboot_info);
 	if (flags & BIT(2))
@@ -155,7 +158,7 @@ void main64(void)
 	printf("TAP version 13\n");
 	if (strstr(cmdline, "list")) {
 		for (t = tests_start; t < tests_end; t++)
-			printf("# %s%s\n", t->name, t->early ? " (early)" : "");
+			printf("# %s%s\n", t->name, when[t->when]);
 		printf("1..0\n");
 		end(0);
 	}
@@ -163,16 +166,16 @@ void main64(void)
 	smp_init();
 	psp_find();
 	printf("# processors %d, RAM to %#lx, RMP %#lx-%#lx, PSP %#lx, C-bit %#lx\n", ncpus, ram_end, rmp_base, rmp_end, psp_bar, cbit_mask);
-	for (t = tests_start; t < tests_end; t++)
-		if (t->early && wanted(t))
-			run_one(t);
-	r = snp_up();
-	if (r)
-		printf("Bail out! SNP can't be initialised: %#x\n", r);
-	else
-		for (t = tests_start; t < tests_end; t++)
-			if (!t->early && wanted(t))
-				run_one(t);
+	if (strstr(cmdline, "alone_")) {
+		run_all(TEST_IS_ALONE);
+	} else {
+		run_all(TEST_IS_EARLY);
+		r = snp_up();
+		if (r)
+			printf("Bail out! SNP can't be initialised: %#x\n", r);
+		else
+			run_all(0);
+	}
 	printf("1..%d\n# failed %d\n", line, bad);
 	end(bad || r ? 1 : 0);
 }

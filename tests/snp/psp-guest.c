@@ -22,6 +22,13 @@ static u64 guest_ctx(u64 policy, u32 asid)
 	return ctx;
 }
 
+static u32 dbg(u32 cmd, u64 ctx, u64 src, u64 dst)
+{
+	struct { u64 ctx, src, dst; } d = { ctx, src, dst };
+
+	return psp(cmd, &d, 24);
+}
+
 TEST(psp_gctx_create)
 {
 	u64 pa = page_alloc(), large = page_alloc_2m();
@@ -66,10 +73,45 @@ TEST(psp_launch_start)
 	CHECK_EQ(snp_activate(ctx, 1), PSP_GUEST_STATE);
 	d.ctx = ctx;
 	CHECK_EQ(psp(SNP_LAUNCH_START, &d, 48), PSP_PARAM);
+	d.flags = 1;						/* a migration agent */
+	CHECK_EQ(psp(SNP_LAUNCH_START, &d, 48), PSP_UNSUPPORTED);
 	for (i = 0; i < ARRAY_SIZE(t); i++)
 		if (!CHECK_EQ(snp_launch_start(ctx, t[i].policy), t[i].ret))
 			note("policy %#lx", t[i].policy);
 	CHECK_EQ(snp_launch_start(ctx, POLICY_DEFAULT), PSP_GUEST_STATE);
+	page_free(ctx);
+}
+
+/* Of all entries of the MADT, also of processors that aren't there yet */
+static u32 possible_cpus(void)
+{
+	u64 madt = acpi_table("APIC"), a, n = 0;
+
+	for (a = madt + 44; madt && a < madt + read32(madt + 4); a += read8(a + 1))
+		n += read8(a) == 0;
+	return n;
+}
+
+/* What the policy wants of the machine. To see it refused: SMP=2,sockets=2,cores=1,threads=2,maxcpus=4 */
+TEST(psp_policy_machine)
+{
+	u64 ctx = page_alloc();
+	u32 core[4], socket[4], threads, sockets;
+
+	cpuid(0xb, 0, core);
+	cpuid(0xb, 1, socket);
+	threads = core[1];
+	sockets = possible_cpus() / socket[1];
+	REQUIRE(threads && sockets);
+	point("without SMT, of %u", threads);
+	CHECK_EQ(rmp_set(ctx, ST_CONTEXT, NULL, 0, 0), 0);
+	CHECK_EQ(snp_launch_start(ctx, POLICY_DEFAULT & ~BIT(16)), threads > 1 ? PSP_POLICY : PSP_SUCCESS);
+	CHECK_EQ(snp_decommission(ctx), PSP_SUCCESS);
+	CHECK_EQ(snp_gctx_create(ctx), PSP_SUCCESS);
+	point("on one socket, of %u", sockets);
+	CHECK_EQ(snp_launch_start(ctx, POLICY_DEFAULT | BIT(20)), PSP_SUCCESS);
+	CHECK_EQ(snp_df_flush(), PSP_SUCCESS);
+	CHECK_EQ(snp_activate(ctx, asid_alloc(GUEST_SNP)), sockets > 1 ? PSP_POLICY : PSP_SUCCESS);
 	page_free(ctx);
 }
 
@@ -79,6 +121,7 @@ TEST(psp_guest_status)
 	u64 ctx = guest_ctx(POLICY_DEFAULT | POLICY_DEBUG, 0), pa = page_alloc();
 	struct { u64 ctx, pa; } d = { ctx, pa };
 	struct { u64 policy; u32 asid; u8 state; } *s = (void *)pa;
+	struct { u64 ctx, id_block, id_auth, flags; u8 more[32]; } f = { 0 };
 
 	CHECK_EQ(psp(SNP_GUEST_STATUS, &d, 16), PSP_PAGE_STATE);
 	CHECK_EQ(rmpupdate_firmware(pa), RMP_OK);
@@ -87,6 +130,12 @@ TEST(psp_guest_status)
 	CHECK_EQ(s->asid, 0);
 	CHECK_EQ(s->state, 1);
 	CHECK_EQ(snp_launch_finish(ctx), PSP_INACTIVE);
+	CHECK_EQ(snp_launch_finish(pa), PSP_GUEST);
+	f.ctx = ctx;
+	f.flags = BIT(3);
+	CHECK_EQ(psp(SNP_LAUNCH_FINISH, &f, 64), PSP_PARAM);
+	f.flags = BIT(1);				/* an author's key without an ID block */
+	CHECK_EQ(psp(SNP_LAUNCH_FINISH, &f, 64), PSP_PARAM);
 	snp_df_flush();
 	CHECK_EQ(snp_activate(ctx, asid), PSP_SUCCESS);
 	CHECK_EQ(snp_launch_finish(ctx), PSP_SUCCESS);
@@ -167,9 +216,12 @@ TEST(psp_launch_update_checks)
 	CHECK_EQ(rmp_state(pa + PAGE), ST_INNER);
 	page_free_2m(pa);
 	point("2M, an address inside of it");
-	todo("INVALID_PAGE_SIZE; Genoa has INVALID_ADDRESS");
 	pa = rmp_page(ST_PRE_GUEST, g, GPA_TEST, 1);
 	CHECK_EQ(snp_launch_update(g->ctx, pa + PAGE, 1, LU_NORMAL), PSP_ADDRESS);
+	CHECK_EQ(snp_launch_update(g->ctx, pa + PAGE, 1, LU_VMSA), PSP_ADDRESS);
+	CHECK_EQ(snp_launch_update(g->ctx, pa + PAGE, 1, 0), PSP_ADDRESS);
+	CHECK_EQ(snp_launch_update(g->ctx, pa + PAGE, 0, LU_NORMAL), PSP_PAGE_SIZE);
+	CHECK_EQ(rmp_state(pa), ST_PRE_GUEST);
 	page_free_2m(pa);
 	point("after LAUNCH_FINISH");
 
@@ -222,7 +274,7 @@ static u8 hex(const char *s)
 }
 
 /* The digest can be asked for by an ID block: BAD_MEASUREMENT if it's another one. */
-static u32 finish_with_id(u64 ctx, const u8 *digest, u64 policy)
+static u32 finish_with_id_of(u64 ctx, const u8 *digest, u64 policy, u32 version, u32 algorithm)
 {
 	static u64 block;
 	struct { u64 ctx, id_block, id_auth; u64 flags; u8 host_data[32]; } d = { .ctx = ctx, .flags = 1 };
@@ -231,12 +283,17 @@ static u32 finish_with_id(u64 ctx, const u8 *digest, u64 policy)
 		block = page_alloc_low();
 	memset((void *)block, 0, PAGE);
 	memcpy((void *)block, digest, 48);
-	write32(block + 0x50, 1);
+	write32(block + 0x50, version);
 	write64(block + 0x58, policy);
-	write32(block + 0x800, 1);
+	write32(block + 0x800, algorithm);
 	d.id_block = block;
 	d.id_auth = block + 0x800;
 	return psp(SNP_LAUNCH_FINISH, &d, 64);
+}
+
+static u32 finish_with_id(u64 ctx, const u8 *digest, u64 policy)
+{
+	return finish_with_id_of(ctx, digest, policy, 1, 1);
 }
 
 TEST(psp_launch_digest)
@@ -266,6 +323,8 @@ TEST(psp_launch_digest)
 			digest[p] = hex(vector[i].digest + 2 * p);
 		CHECK_EQ(finish_with_id(ctx, digest, 0), PSP_POLICY);
 		CHECK_EQ(finish_with_id(ctx, digest, POLICY_DEFAULT), PSP_SIGNATURE);
+		CHECK_EQ(finish_with_id_of(ctx, digest, POLICY_DEFAULT, 2, 1), PSP_PARAM);
+		CHECK_EQ(finish_with_id_of(ctx, digest, POLICY_DEFAULT, 1, 2), PSP_PARAM);
 		digest[47] ^= 1;
 		CHECK_EQ(finish_with_id(ctx, digest, POLICY_DEFAULT), PSP_MEASUREMENT);
 	}
@@ -287,6 +346,55 @@ TEST(psp_launch_digest_vmpl)
 		digest[i] = hex(want + 2 * i);
 	CHECK_EQ(finish_with_id(ctx, digest, 0), PSP_POLICY);
 	page_free(pa);
+	page_free(ctx);
+}
+
+/* The same of the flag for initial migration images, which is in the secrets page, too. */
+TEST(psp_launch_imi)
+{
+	static const char want[] = "b3e45515142ccb14ea8cc1f1df8f100067d4deb931fc68b5c5418cd5c53f0e013dd60e7e5af7aefadae742f6174c07a7";
+	struct { u64 ctx, policy, ma; u32 flags, khz; u8 gosvw[16]; } d = { 0, POLICY_DEFAULT | POLICY_DEBUG, 0, 2, 0, { 0x5a, 0xa5 } };
+	struct { u64 ctx; u32 flags, rsvd; u64 pa; u32 vmpls, rsvd2; } u = { 0, LU_NORMAL << 1 | BIT(4), 0, 0, 0, 0 };
+	u32 asid = asid_alloc(GUEST_SNP), i, r[4];
+	u64 other = guest_ctx(POLICY_DEFAULT, asid), ctx = page_alloc(), pa = page_alloc(), to = page_alloc();
+	u8 digest[48];
+
+	point("a guest without one");
+	memset((void *)pa, 0x11, PAGE);
+	CHECK_EQ(rmpupdate(pa, 1, 0, 1, asid, 0x1000), RMP_OK);
+	u.ctx = other, u.pa = pa;
+	CHECK_EQ(psp(SNP_LAUNCH_UPDATE, &u, 32), PSP_PARAM);
+	CHECK_EQ(rmp_state(pa), ST_PRE_GUEST);
+	page_free(pa);
+	page_free(other);
+	point("digest");
+	CHECK_EQ(rmp_set(ctx, ST_CONTEXT, NULL, 0, 0), 0);
+	d.ctx = u.ctx = ctx;
+	CHECK_EQ(psp(SNP_LAUNCH_START, &d, 48), PSP_SUCCESS);
+	CHECK_EQ(snp_activate(ctx, asid), PSP_SUCCESS);
+	pa = page_alloc();
+	memset((void *)pa, 0x11, PAGE);
+	CHECK_EQ(rmpupdate(pa, 1, 0, 1, asid, 0x1000), RMP_OK);
+	u.pa = pa;
+	CHECK_EQ(psp(SNP_LAUNCH_UPDATE, &u, 32), PSP_SUCCESS);
+	for (i = 0; i < 48; i++)
+		digest[i] = hex(want + 2 * i);
+	CHECK_EQ(finish_with_id(ctx, digest, 0), PSP_POLICY);
+	page_free(pa);
+	point("secrets page");
+	pa = page_alloc();
+	CHECK_EQ(rmpupdate(pa, 1, 0, 1, asid, 0x2000), RMP_OK);
+	CHECK_EQ(snp_launch_update(ctx, pa, 0, LU_SECRETS), PSP_SUCCESS);
+	CHECK_EQ(rmpupdate_firmware(to), RMP_OK);
+	CHECK_EQ(dbg(SNP_DBG_DECRYPT, ctx, pa, to), PSP_SUCCESS);
+	cpuid(1, 0, r);
+	CHECK_EQ(read32(to), 3);
+	CHECK_EQ(read32(to + 4), 1);
+	CHECK_EQ(read32(to + 8), r[0]);
+	CHECK_EQ(read32(to + 12), 0);
+	CHECK_EQ(read64(to + 16), 0xa55a);
+	page_free(pa);
+	page_free(to);
 	page_free(ctx);
 }
 
@@ -361,13 +469,6 @@ TEST(psp_cpuid_page)
 	CHECK_EQ(snp_launch_update(g->ctx, pa, 0, LU_CPUID), PSP_PARAM);
 	page_free(pa);
 	guest_free(g);
-}
-
-static u32 dbg(u32 cmd, u64 ctx, u64 src, u64 dst)
-{
-	struct { u64 ctx, src, dst; } d = { ctx, src, dst };
-
-	return psp(cmd, &d, 24);
 }
 
 TEST(psp_dbg)
@@ -509,6 +610,21 @@ TEST(psp_legacy)
 	CHECK_EQ(psp(SEV_DBG_DECRYPT, &dbg, 28), PSP_SUCCESS);
 	CHECK_EQ(read64(copy), read64(data));
 	page_free(copy);
+	point("LAUNCH_UPDATE_VMSA");
+	copy = page_alloc();
+	s.policy = 4, s.handle = 0;
+	CHECK_EQ(sev(SEV_LAUNCH_START, &s, 36), PSP_SUCCESS);
+	a.handle = s.handle, a.asid = asid_alloc(GUEST_ES);
+	CHECK_EQ(snp_df_flush(), PSP_SUCCESS);
+	CHECK_EQ(psp(SEV_ACTIVATE, &a, 8), PSP_SUCCESS);
+	u = (typeof(u)){ a.handle, 0, copy, PAGE };
+	CHECK_EQ(psp(SEV_LAUNCH_UPDATE_VMSA, &u, 20), PSP_PAGE_STATE);
+	CHECK_EQ(rmpupdate_firmware(copy), RMP_OK);
+	CHECK_EQ(psp(SEV_LAUNCH_UPDATE_VMSA, &u, 20), PSP_SUCCESS);
+	CHECK_EQ(psp(SEV_DEACTIVATE, &a, 4), PSP_SUCCESS);
+	CHECK_EQ(psp(SEV_DECOMMISSION, &a, 4), PSP_SUCCESS);
+	page_free(copy);
+	a.handle = dbg.handle;
 	point("end");
 	CHECK_EQ(psp(SEV_DECOMMISSION, &a, 4), PSP_ACTIVE);
 	CHECK_EQ(psp(SEV_DEACTIVATE, &a, 4), PSP_SUCCESS);

@@ -18,7 +18,8 @@ static void wbinvd_here(void *arg)
 TEST_EARLY(psp_before_init)
 {
 	static const u16 need_init[] = { SNP_DF_FLUSH, SNP_GCTX_CREATE, SNP_DECOMMISSION, SNP_LAUNCH_START, SNP_ACTIVATE,
-					 SNP_LAUNCH_UPDATE, SNP_PAGE_RECLAIM };
+					 SNP_LAUNCH_UPDATE, SNP_LAUNCH_FINISH, SNP_GUEST_STATUS, SNP_DBG_DECRYPT, SNP_DBG_ENCRYPT,
+					 SNP_PAGE_RECLAIM, SNP_PAGE_UNSMASH, SNP_CONFIG };
 	struct { u32 flags, rsvd; u64 list; u8 more[48]; } d = { 1, 0, 0, { 0 } };
 	u64 pa = page_alloc_low();
 	struct snp_status *s = (void *)pa;
@@ -273,11 +274,24 @@ TEST(psp_asid_dirty)
 	page_free(ctx);
 }
 
+/* 512 pages of 4K in that state */
+static void small_pages(u64 pa, enum rmp_state st, struct guest *g, u64 gpa)
+{
+	u64 i;
+
+	for (i = 0; i < 512; i++)
+		if (!CHECK_EQ(rmp_set(pa + i * PAGE, st, g, gpa + i * PAGE, 0), 0))
+			break;
+}
+
 TEST(psp_unsmash)
 {
 	struct guest *g = guest_new_raw(GUEST_SNP);
-	u64 pa = page_alloc_2m(), i;
+	u64 pa = page_alloc_2m(), i, odd, odd_pa = pa + 7 * PAGE, odd_gpa = GPA_TEST + 7 * PAGE;
+	static const char *const odd_name[] = { "owner", "address", "state", "permissions", "VMSA" };
+	struct rmp_entry e;
 
+	point("pre-guest");
 	for (i = 0; i < 512; i++)
 		rmpupdate(pa + i * PAGE, 1, 0, 1, g->asid, GPA_TEST + i * PAGE);
 	CHECK_EQ(snp_unsmash(pa + 1), PSP_PARAM);
@@ -293,6 +307,47 @@ TEST(psp_unsmash)
 	CHECK_EQ(rmp_state(pa), ST_GUEST_VALID);
 	CHECK_EQ(psmash(pa), RMP_OK);
 	CHECK_EQ(rmp_state(pa + PAGE), ST_GUEST_VALID);
+	page_free_2m(pa);
+	point("firmware");
+	CHECK_EQ(page_alloc_2m(), pa);
+	small_pages(pa, ST_FIRMWARE, g, 0);
+	CHECK_EQ(snp_unsmash(pa), PSP_PAGE_STATE);
+	page_free_2m(pa);
+	point("guest-valid");
+	CHECK_EQ(page_alloc_2m(), pa);
+	small_pages(pa, ST_GUEST_VALID, g, GPA_TEST);
+	CHECK_EQ(snp_unsmash(pa), PSP_PAGE_STATE);
+	page_free_2m(pa);
+	point("an address that isn't one of 2M");
+	CHECK_EQ(page_alloc_2m(), pa);
+	small_pages(pa, ST_PRE_GUEST, g, GPA_TEST + PAGE);
+	CHECK_EQ(snp_unsmash(pa), PSP_PAGE_STATE);
+	page_free_2m(pa);
+	CHECK_EQ(page_alloc_2m(), pa);
+	small_pages(pa, ST_PRE_SWAP, g, GPA_TEST);
+	for (odd = 0; odd < ARRAY_SIZE(odd_name); odd++) {
+		point("one of another %s", odd_name[odd]);
+		CHECK(rmp_release(odd_pa, 0));
+		CHECK_EQ(rmpupdate(odd_pa, 1, 0, 1, g->asid + (odd == 0), odd_gpa + PAGE * (odd == 1)), RMP_OK);
+		if (odd != 2) {
+			if (odd)
+				CHECK_EQ(snp_launch_update_vmpl(g->ctx, odd_pa, 0, odd == 4 ? LU_VMSA : LU_NORMAL, odd == 3, 0, 0), PSP_SUCCESS);
+			else
+				CHECK_EQ(snp_reclaim(odd_pa, 0), PSP_SUCCESS);
+			CHECK_EQ(rmpupdate(odd_pa, 1, 0, 1, g->asid + (odd == 0), odd_gpa + PAGE * (odd == 1)), RMP_OK);
+		}
+		CHECK_EQ(snp_unsmash(pa), PSP_PAGE_STATE);
+		rmp_entry(pa, &e);
+		CHECK_EQ(e.lo & RE_2M, 0);
+	}
+	point("pre-swap");
+	CHECK(rmp_release(odd_pa, 0));
+	CHECK_EQ(rmp_set(odd_pa, ST_PRE_SWAP, g, odd_gpa, 0), 0);
+	CHECK_EQ(snp_unsmash(pa), PSP_SUCCESS);
+	CHECK_EQ(rmp_state(pa), ST_PRE_SWAP);
+	CHECK_EQ(rmp_state(odd_pa), ST_INNER);
+	CHECK_EQ(snp_reclaim(pa, 1), PSP_SUCCESS);
+	CHECK_EQ(rmp_state(pa), ST_GUEST_VALID);
 	page_free_2m(pa);
 	guest_free(g);
 }

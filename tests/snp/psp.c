@@ -138,8 +138,10 @@ u32 snp_init_ex(void)
 
 	if (!list_page) {
 		list_page = sys_alloc();
-		for (i = 0; i < ARRAY_SIZE(hv_fixed); i++)
+		for (i = 0; i < ARRAY_SIZE(hv_fixed) - 1; i++)
 			hv_fixed[i] = page_alloc();
+		/* The only one of its 2M that is anybody's */
+		hv_fixed[7] = page_alloc_2m() + 5 * PAGE;
 	}
 	l = (void *)list_page;
 	l->n = ARRAY_SIZE(hv_fixed);

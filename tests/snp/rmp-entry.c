@@ -66,6 +66,35 @@ TEST_EARLY(rmp_vmsa_before_snp)
 	wrmsr(MSR_VM_HSAVE_PA, 0);
 }
 
+/* SYSCFG.MEM_ENCRYPT can be cleared as long as SNP_EN isn't set. */
+TEST_EARLY(rmp_sev_without_mem_encrypt)
+{
+	static struct guest g = { .kind = GUEST_SEV };
+	struct vcpu v = { .g = &g };
+	u64 syscfg = rdmsr(MSR_SYSCFG);
+
+	if (!rmp_base || syscfg & SYSCFG_SNP_EN)
+		skip("no SNP, or it is enabled");
+	v.vmcb = (void *)sys_alloc();
+	v.comm = (void *)sys_alloc();
+	vmsa_init(&g, &v.vmcb->save, 0, guest_main);
+	v.vmcb->nested_cr3 = sys_alloc();
+	v.vmcb->intercept3 = BIT(INTERCEPT_INTR) | BIT(INTERCEPT_NMI) | BIT(INTERCEPT_SHUTDOWN);
+	v.vmcb->intercept4 = BIT(INTERCEPT_VMRUN);
+	v.vmcb->asid = asid_alloc(GUEST_SEV);
+	v.vmcb->nested_ctl = NESTED_NP | NESTED_SEV;
+	wrmsr(MSR_SYSCFG, syscfg & ~SYSCFG_MEM_ENCRYPT);
+	point("refused");
+	CHECK_EQ(vcpu_run(&v), EXIT_INVALID);
+	CHECK_EQ(v.fault.vector, -1);
+	wrmsr(MSR_SYSCFG, syscfg | SYSCFG_MEM_ENCRYPT);
+	point("otherwise it runs");
+	CHECK_EQ(vcpu_run(&v), EXIT_NPF);
+	CHECK_EQ(v.fault.vector, -1);
+	wrmsr(MSR_SYSCFG, syscfg);
+	wrmsr(MSR_VM_HSAVE_PA, 0);
+}
+
 TEST(rmp_bounds)
 {
 	u64 pages = (rmp_end + 1 - rmp_base - 0x4000) / 16;
@@ -175,7 +204,7 @@ TEST(rmp_counts)
 TEST(rmp_order)
 {
 	struct guest *g = guest_new_raw(GUEST_SNP);
-	u64 pa = page_alloc_2m(), top = (rmp_end + 1 - rmp_base - 0x4000) / 16 * PAGE;
+	u64 pa = page_alloc_2m(), top = (rmp_end + 1 - rmp_base - 0x4000) / 16 * PAGE, fixed;
 	struct rmp_record r = { GPA_TEST, 1, 0, 0, 0, g->asid };
 	struct fault f;
 
@@ -196,6 +225,18 @@ TEST(rmp_order)
 	CHECK_EQ(rmpupdate(pa, 1, 0, 0, g->asid, GPA_TEST), RMP_OK);
 	CHECK_EQ(rmpupdate(pa, 1, 1, 0, g->asid, GPA_TEST), RMP_FAIL_OVERLAP);
 	CHECK_EQ(rmpupdate_shared(pa), RMP_OK);
+	point("2M, with an HV-fixed page (unproved)");
+	fixed = hv_fixed[7] & ~(SIZE_2M - 1);
+	CHECK_EQ(rmp_state(fixed), ST_HYPERVISOR);
+	CHECK_EQ(rmpupdate(fixed, 1, 1, 1, 0, 0), RMP_FAIL_PERMISSION);
+	CHECK_EQ(rmpupdate(fixed, 0, 1, 0, 0, 0), RMP_FAIL_PERMISSION);
+	CHECK_EQ(rmp_state(fixed), ST_HYPERVISOR);
+	CHECK_EQ(rmp_state(hv_fixed[7]), ST_HV_FIXED);
+	point("overlap before that");
+	CHECK_EQ(rmpupdate_firmware(fixed + 9 * PAGE), RMP_OK);
+	CHECK_EQ(rmpupdate(fixed, 1, 1, 1, 0, 0), RMP_FAIL_OVERLAP);
+	CHECK_EQ(snp_reclaim(fixed + 9 * PAGE, 0), 0);
+	CHECK_EQ(rmpupdate_shared(fixed + 9 * PAGE), RMP_OK);
 	point("input before permission");
 	CHECK_EQ(rmpupdate_firmware(pa), RMP_OK);
 	CHECK_EQ(rmpupdate(pa, 0, 0, 1, 0, 0), RMP_FAIL_INPUT);

@@ -145,6 +145,16 @@ TEST(rmp_guest_addresses)
 	guest_free(g);
 }
 
+/* EAX | flags << 16, of those that arithmetic sets; all are set before. */
+static u64 g_pvalidate_flags(u64 va, u64 size, u64 validate)
+{
+	u64 flags;
+
+	asm volatile("pushq $0x8d7; popf; .byte 0xf2, 0x0f, 0x01, 0xff; pushf; pop %1"
+		     : "+a"(va), "=r"(flags) : "c"(size), "d"(validate) : "memory", "cc");
+	return va | (flags & 0x8d5) << 16;
+}
+
 TEST(rmp_pvalidate)
 {
 	struct guest *g = guest_new(GUEST_SNP);
@@ -186,6 +196,16 @@ TEST(rmp_pvalidate)
 	CHECK_RETURNED(gcall(g, g_map_2m, va, GPA_TEST, 0), 0);
 	CHECK_RETURNED(gcall(g, g_pvalidate, va, 0, 1), 0);
 	CHECK_EQ(rmp_state(pa), ST_GUEST_VALID);
+	point("the C-bit of the mapping doesn't matter (unproved)");
+	CHECK_RETURNED(gcall(g, g_pvalidate, GUEST_SHARED_VA(GPA_TEST), 0, 0), 0);
+	CHECK_EQ(rmp_state(pa), ST_GUEST_INVALID);
+	CHECK_RETURNED(gcall(g, g_pvalidate, GUEST_SHARED_VA(GPA_TEST), 0, 1), 0);
+	CHECK_EQ(rmp_state(pa), ST_GUEST_VALID);
+	point("flags: ZF and PF as EAX is, no others but the carry (unproved)");
+	CHECK_RETURNED(gcall(g, g_pvalidate_flags, GPA_TEST, 0, 1), (BIT(6) | BIT(2) | BIT(0)) << 16);
+	CHECK_RETURNED(gcall(g, g_pvalidate_flags, GPA_TEST, 0, 0), (BIT(6) | BIT(2)) << 16);
+	CHECK_RETURNED(gcall(g, g_pvalidate_flags, GPA_TEST, 2, 1), RMP_FAIL_INPUT);
+	CHECK_EQ(rmp_state(pa), ST_GUEST_INVALID);
 	page_free(pa);
 
 	point("4K asked, 2M there");
@@ -223,7 +243,7 @@ asm(".pushsection .text\n"
     ".code64\n"
     ".popsection");
 
-/* Calls code in compatibility mode, with these values in EAX, EBX, ECX and EDX; returns EAX. It may change EDI. */
+/* Calls code in compatibility mode, with these values in EAX, EBX, ECX and EDX; returns EAX. It may change EDI, too. */
 static u64 call_32bit(const char *code, u64 a, u64 b, u64 c, u64 d)
 {
 	static u64 table[8];
@@ -234,7 +254,7 @@ static u64 call_32bit(const char *code, u64 a, u64 b, u64 c, u64 d)
 	memcpy(table, (void *)old.base, 5 * 8);
 	table[5] = 0x00cf9b000000ffff;
 	asm volatile("lgdt %0" :: "m"(new));
-	asm volatile("lcall *%1" : "+a"(a) : "m"(to), "b"(b), "c"(c), "d"(d) : "rdi", "memory", "cc");
+	asm volatile("lcall *%3" : "+a"(a), "+c"(c), "+d"(d) : "m"(to), "b"(b) : "rdi", "memory", "cc");
 	asm volatile("lgdt %0" :: "m"(old));
 	return (u32)a;
 }
@@ -286,6 +306,88 @@ static u64 g_unpaged(u64 gpa, u64 other, u64 c)
 	return call_32bit(unpaged, gpa, other, 0, 1);
 }
 
+/*
+ * Out of long mode: a read at EBX, a write at EAX, with ECX as CR3 and EDX as CR4; back again. What was read. The C-bit of CR3
+ * gets lost, which doesn't matter.
+ */
+extern char legacy_paging[];
+asm(".pushsection .text\n"
+    "legacy_paging: .code32\n"
+    "	pushl %esi\n"
+    "	pushl %eax\n"
+    "	movl %ecx, %edi\n"
+    "	movl %cr0, %esi\n"
+    "	andl $0x7fffffff, %esi\n"
+    "	movl %esi, %cr0\n"
+    "	movl %cr3, %esi\n"
+    "	pushl %esi\n"
+    "	movl %cr4, %esi\n"
+    "	pushl %esi\n"
+    "	movl %edi, %cr3\n"
+    "	movl %edx, %cr4\n"
+    "	movl $0xc0000080, %ecx\n"
+    "	rdmsr\n"
+    "	andl $~0x100, %eax\n"		/* LME */
+    "	wrmsr\n"
+    "	movl %cr0, %esi\n"
+    "	orl $0x80000000, %esi\n"
+    "	movl %esi, %cr0\n"
+    "	movl (%ebx), %edi\n"
+    "	movl 8(%esp), %esi\n"
+    "	movl $0x12345678, (%esi)\n"
+    "	movl %cr0, %esi\n"
+    "	andl $0x7fffffff, %esi\n"
+    "	movl %esi, %cr0\n"
+    "	popl %esi\n"
+    "	movl %esi, %cr4\n"
+    "	popl %esi\n"
+    "	movl %esi, %cr3\n"
+    "	rdmsr\n"
+    "	orl $0x100, %eax\n"
+    "	wrmsr\n"
+    "	movl %cr0, %esi\n"
+    "	orl $0x80000000, %esi\n"
+    "	movl %esi, %cr0\n"
+    "	popl %esi\n"
+    "	popl %esi\n"
+    "	movl %edi, %eax\n"
+    "	lret\n"
+    ".code64\n"
+    ".popsection");
+
+#define GPA_LEGACY	(GPA_TEST + 2 * PAGE)	/* page tables: 3 pages */
+
+/* 4M pages: there is no C-bit. */
+static u64 g_paging_32bit(u64 gpa, u64 other, u64 c)
+{
+	u64 i, cr3 = read_cr3(), v;
+
+	(void)c;
+	for (i = 0; i < 1024; i++)
+		write32(GPA_LEGACY + 4 * i, i << 22 | PTE_P | PTE_W | PTE_PS);
+	v = call_32bit(legacy_paging, gpa, other, GPA_LEGACY, 0x610);
+	write_cr3(cr3);
+	return v;
+}
+
+/* 2M pages: [0, 1G) private, [1G, 2G) the same shared */
+static u64 g_paging_pae(u64 gpa, u64 other, u64 c)
+{
+	u64 i, cr3 = read_cr3(), v;
+
+	(void)c;
+	memset((void *)GPA_LEGACY, 0, PAGE);
+	write64(GPA_LEGACY, (GPA_LEGACY + PAGE) | PTE_P);
+	write64(GPA_LEGACY + 8, (GPA_LEGACY + 2 * PAGE) | PTE_P);
+	for (i = 0; i < 512; i++) {
+		write64(GPA_LEGACY + PAGE + 8 * i, i * SIZE_2M | PTE_P | PTE_W | PTE_PS | cbit_mask);
+		write64(GPA_LEGACY + 2 * PAGE + 8 * i, i * SIZE_2M | PTE_P | PTE_W | PTE_PS);
+	}
+	v = call_32bit(legacy_paging, gpa, other, GPA_LEGACY, 0x620);
+	write_cr3(cr3);
+	return v;
+}
+
 static u64 g_read32(u64 va, u64 b, u64 c)
 {
 	(void)b, (void)c;
@@ -315,6 +417,47 @@ TEST(rmp_guest_no_paging)
 	guest_free(g);
 }
 
+TEST(rmp_guest_legacy_paging)
+{
+	struct guest *g = guest_new(GUEST_SNP);
+	u64 pa = guest_page(g, GPA_TEST, ST_GUEST_VALID), other = guest_page(g, GPA_TEST + PAGE, ST_GUEST_VALID), shared = page_alloc();
+	u64 tables[3], i;
+
+	for (i = 0; i < 3; i++)
+		tables[i] = guest_page(g, GPA_LEGACY + i * PAGE, ST_GUEST_VALID);
+	g->vcpu[0].vmcb->intercept3 &= ~BIT(INTERCEPT_MSR);	/* EFER */
+	CHECK_RETURNED(gcall(g, g_write, GPA_TEST + PAGE, 0x777, 0), 0);
+	write32(shared, 0x555);
+	npt_map(g, GPA_TEST + PAGE, shared, 1, PTE_W);
+	point("32-bit paging: a shared page can't be read");
+	CHECK_EXIT(gcall_hold(g, g_paging_32bit, GPA_TEST, GPA_TEST + PAGE, 0), EXIT_NPF, NPF_READ | NPF_ENC, GPA_TEST + PAGE);
+	point("32-bit paging: a private one can be");
+	npt_map(g, GPA_TEST + PAGE, other, 1, PTE_W);
+	CHECK_RETURNED(gresume(g), 0x777);
+	point("32-bit paging: what was written is private");
+	CHECK_RETURNED(gcall(g, g_read32, GPA_TEST, 0, 0), 0x12345678);
+	CHECK(read32(pa) != 0x12345678);
+	CHECK_RETURNED(gcall(g, g_write, GPA_TEST, 0, 0), 0);
+	point("PAE, C=1: a shared page can't be read");
+	npt_map(g, GPA_TEST + PAGE, shared, 1, PTE_W);
+	CHECK_EXIT(gcall_hold(g, g_paging_pae, GPA_TEST, GPA_TEST + PAGE, 0), EXIT_NPF, NPF_READ | NPF_ENC, GPA_TEST + PAGE);
+	npt_map(g, GPA_TEST + PAGE, other, 1, PTE_W);
+	CHECK_RETURNED(gresume(g), 0x777);
+	CHECK_RETURNED(gcall(g, g_read32, GPA_TEST, 0, 0), 0x12345678);
+	CHECK(read32(pa) != 0x12345678);
+	point("PAE, C=0: it can be");
+	npt_map(g, GPA_TEST + PAGE, shared, 1, PTE_W);
+	CHECK_RETURNED(gcall(g, g_paging_pae, GPA_TEST, GUEST_SHARED_VA(GPA_TEST + PAGE), 0), 0x555);
+	CHECK_RETURNED(gcall(g, g_paging_pae, GUEST_SHARED_VA(GPA_TEST + PAGE), GUEST_SHARED_VA(GPA_TEST + PAGE), 0), 0x555);
+	CHECK_EQ(read32(shared), 0x12345678);
+	for (i = 0; i < 3; i++)
+		page_free(tables[i]);
+	page_free(pa);
+	page_free(other);
+	page_free(shared);
+	guest_free(g);
+}
+
 TEST(rmp_rmpadjust)
 {
 	struct guest *g = guest_new(GUEST_SNP);
@@ -330,6 +473,11 @@ TEST(rmp_rmpadjust)
 	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, 3 | 9 << 8), RMP_OK);
 	rmp_entry(pa, &e);
 	CHECK_EQ(e.hi, 0x0903011f);
+	point("SSS is stored");
+	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, 3 | 0x19 << 8), RMP_OK);
+	rmp_entry(pa, &e);
+	CHECK_EQ(e.hi, 0x1903011f);
+	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, 3 | 9 << 8), RMP_OK);
 	point("permissions that don't exist");
 	CHECK_RETURNED(gcall(g, g_rmpadjust, GPA_TEST, 0, 1 | 0xff << 8), RMP_FAIL_PERMISSION);
 	point("write without read can be asked for");

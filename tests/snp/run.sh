@@ -1,5 +1,6 @@
 #!/bin/sh
-# run.sh [FILTER...]: builds the tests, and runs those with one of the filters in their name on the emulator of config/qemu
+# run.sh [FILTER...]: builds the tests, and runs those with one of the filters in their name on the emulator of config/qemu; without
+# filters all of them, in as many boots as that takes.
 # QEMU (another emulator), SMP, MEM, THREADS, CPU, QX (more arguments), T (timeout in seconds), OUTPUT from the environment.
 # Exit status 0: all is well.
 here=$(dirname "$(realpath "$0")")
@@ -10,13 +11,50 @@ if [ -z "$QEMU" ]; then
 fi
 out=${OUTPUT:-$root/build/snp-tests}
 make -s -C "$here" OUTPUT="$out" >&2 || exit 2
-# shellcheck disable=SC2086 # QX is several words
-timeout -s KILL "${T:-1400}" "$QEMU" -L /usr/share/seabios -L /usr/share/qemu -nodefaults -nographic -no-reboot -monitor none -serial stdio \
-	-machine q35,snp-host=on -smp "${SMP:-2}" -m "${MEM:-4G}" -accel tcg,thread="${THREADS:-multi}" \
-	-cpu "${CPU:-max,vendor=AuthenticAMD,family=25,model=17,stepping=1,-hypervisor,phys-bits=48}" \
-	-device amd-iommu,snpsup=on,intremap=on -device amd-psp -global amd-psp.inject=on \
-	-device edu,dma_mask=0xffffffffffff \
-	-blockdev null-co,node-name=d,read-zeroes=on,size=1048576 -device ide-hd,drive=d,bus=ide.0 \
-	-device isa-debug-exit,iobase=0xf4,iosize=4 \
-	-kernel "$out/snp-tests.elf" -append "$*" ${QX:-} < /dev/null
-[ $? = 1 ]
+zen4=max,vendor=AuthenticAMD,family=25,model=17,stepping=1,-hypervisor,phys-bits=48
+
+# boot [FILTER...]
+boot() {
+	# shellcheck disable=SC2086 # QX is several words
+	timeout -s KILL "${T:-1400}" "$QEMU" -L /usr/share/seabios -L /usr/share/qemu -nodefaults -nographic -no-reboot -serial stdio \
+		-chardev "socket,id=mon,path=snp-tests-$$,abstract=on,server=on,wait=off" -mon mon \
+		-chardev "socket,id=com2,path=snp-tests-$$,abstract=on" -serial chardev:com2 \
+		-machine q35,snp-host=on -smp "${SMP:-2}" -m "${MEM:-4G}" -accel tcg,thread="${THREADS:-multi}" -cpu "${CPU:-$zen4}" \
+		-device amd-iommu,snpsup=on,intremap=on -device amd-psp -global amd-psp.inject=on \
+		-device edu,dma_mask=0xffffffffffff \
+		-blockdev null-co,node-name=d,read-zeroes=on,size=1048576 -device ide-hd,drive=d,bus=ide.0 \
+		-device isa-debug-exit,iobase=0xf4,iosize=4 \
+		-kernel "$out/snp-tests.elf" -append "$*" ${QX:-} < /dev/null
+	[ $? = 1 ]
+}
+
+if [ $# != 0 ]; then
+	boot "$@"
+	exit
+fi
+
+n=0 status=0
+# part NAME [FILTER...]: a boot is one result, those of its tests are below it
+part() {
+	name=$1
+	shift
+	n=$((n + 1))
+	echo "# Subtest: $name"
+	{ boot "$@"; echo $? > "$out/status"; } | sed 's/^/    /'
+	if [ "$(cat "$out/status")" = 0 ]; then
+		echo "ok $n - $name"
+	else
+		echo "not ok $n - $name"
+		status=1
+	fi
+}
+
+echo "KTAP version 1"
+part all
+for name in init_complete init_without_mfdm init_without_vmpl_en init_without_mem_encrypt init_unequal; do
+	part $name alone_$name
+done
+CPU=${CPU:-$zen4},rmpread=on part rmpread rmp_
+SMP=2,sockets=2,cores=1,threads=2,maxcpus=4 part sockets_and_threads psp_policy
+echo "1..$n"
+exit $status

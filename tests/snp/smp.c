@@ -59,6 +59,35 @@ TEST_EARLY(smp_snp_init)
 	page_free(s.pa);
 }
 
+/* SYSCFG cannot be changed once SNP_EN is set, so each of these takes a boot of its own. */
+static void syscfg_here(void *arg)
+{
+	wbinvd();
+	wrmsr(MSR_VM_HSAVE_PA, 0);
+	wrmsr(MSR_SYSCFG, (u64)arg & ~(SYSCFG_SNP_EN | SYSCFG_VMPL_EN));
+	wrmsr(MSR_SYSCFG, (u64)arg);
+}
+
+static void init_refused(u64 syscfg, u64 last)
+{
+	u64 good = SYSCFG_MFDM | SYSCFG_MEM_ENCRYPT | SYSCFG_SNP_EN | SYSCFG_VMPL_EN;
+	int i;
+
+	if (ncpus < 2 || !psp_bar || !rmp_base)
+		skip("one processor only, or no SNP");
+	memset((void *)rmp_base, 0, rmp_end + 1 - rmp_base);
+	for (i = 0; i < ncpus; i++)
+		on_cpu(i, syscfg_here, (void *)(good ^ syscfg ^ (i == ncpus - 1 ? last : 0)));
+	CHECK_EQ(rdmsr(MSR_SYSCFG), good ^ syscfg);
+	CHECK_EQ(snp_init_ex(), syscfg | last ? PSP_CONFIG : PSP_SUCCESS);
+}
+
+TEST_ALONE(init_complete) { init_refused(0, 0); }
+TEST_ALONE(init_without_mfdm) { init_refused(SYSCFG_MFDM, 0); }
+TEST_ALONE(init_without_vmpl_en) { init_refused(SYSCFG_VMPL_EN, 0); }
+TEST_ALONE(init_without_mem_encrypt) { init_refused(SYSCFG_MEM_ENCRYPT, 0); }
+TEST_ALONE(init_unequal) { init_refused(0, BIT(20)); }
+
 /* Waits until cond, or until something must be wrong. */
 #define WAIT(cond)							\
 	({ u64 t_ = rdtsc();						\
@@ -469,6 +498,90 @@ static void in_use(enum guest_kind kind)
 
 TEST(smp_in_use_snp) { in_use(GUEST_SNP); }
 TEST(smp_in_use_es) { in_use(GUEST_ES); }
+
+/* The second serial port is a monitor of QEMU. */
+static void monitor(const char *line)
+{
+	for (; *line; line++) {
+		while (!(inb(0x2fd) & BIT(5)))
+			pause();
+		outb(0x2f8, *line);
+	}
+}
+
+static u64 g_spin_mce(u64 a, u64 b, u64 c)
+{
+	write_cr4(read_cr4() | BIT(6));
+	return g_spin(a, b, c);
+}
+
+static void guest_spin_mce(void *arg)
+{
+	(void)arg;
+	s.r = gcall_hold(s.g, g_spin_mce, 33, 0, 0);
+	__atomic_store_n(&s.go, 2, __ATOMIC_SEQ_CST);
+}
+
+/* A machine check while a guest runs */
+static void exit_mc(enum guest_kind kind)
+{
+	struct guest *g;
+
+	two_cpus();
+	if (inb(0x2fd) == 0xff)
+		skip("no monitor at the second serial port");
+	s.g = g = guest_new(kind);
+	g->vcpu[0].vmcb->intercept_excp = BIT(VEC_MC);
+	g->comm->data[0] = g->comm->data[1] = 0;
+	start_on(1, guest_spin_mce, NULL);
+	wait_change(&g->comm->data[0], 0);
+	monitor("mce 1 0 0xb200000000000000 0 0 0\n");
+	if (!CHECK(WAIT(s.go == 2)))
+		g->comm->data[1] = 1;
+	wait_for(1);
+	CHECK_EXIT(s.r, EXIT_EXCP + VEC_MC, 0, 0);
+	g->comm->data[1] = 1;
+	CHECK_RETURNED(gresume(g), 33);
+	guest_free(g);
+}
+
+TEST(smp_exit_mc_es) { exit_mc(GUEST_ES); }
+TEST(smp_exit_mc_snp) { exit_mc(GUEST_SNP); }
+
+static void check_syscfg(void *arg)
+{
+	*(u64 *)arg = rdmsr(MSR_SYSCFG);
+}
+
+/* INIT while a guest runs: an exit, then the processor takes it. What makes it a host of SNP guests is as before. */
+TEST(smp_exit_init)
+{
+	struct guest *g;
+	struct vmcb *c;
+	int cpu = ncpus - 1;
+	u64 syscfg;
+
+	two_cpus();
+	s.g = g = guest_new(GUEST_SNP);
+	c = g->vcpu[0].vmcb;
+	g->comm->data[0] = g->comm->data[1] = 0;
+	start_on(cpu, guest_spin, NULL);
+	wait_change(&g->comm->data[0], 0);
+	point("exit");
+	write32(0xfee00310, percpu[cpu].apic_id << 24);
+	write32(0xfee00300, 0x4500);
+	WAIT(*(volatile u64 *)&c->exit_code == EXIT_INIT);
+	CHECK_EQ(c->exit_code, EXIT_INIT);
+	CHECK_EQ(c->exit_info_1, 0);
+	point("the processor comes back");
+	REQUIRE(cpu_restart_last());
+	on_cpu(cpu, check_syscfg, &syscfg);
+	CHECK_EQ(syscfg, rdmsr(MSR_SYSCFG));
+	point("the guest goes on");
+	g->comm->data[1] = 1;
+	CHECK_RETURNED(gresume(g), 33);
+	guest_free(g);
+}
 
 /* Two processors can't run one VMSA. */
 TEST(smp_vmsa_busy)

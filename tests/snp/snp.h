@@ -2,7 +2,7 @@
 /*
  * Bare-metal tests of an AMD SEV-SNP host.
  *
- * make OUTPUT=dir; ./run.sh QEMU_DIR [FILTER...]      FILTER: parts of test names; "list" only lists them
+ * ./run.sh [FILTER...]      FILTER: parts of test names; "list" only lists them
  *
  * How to add a test: write a .c file here (it's found by the Makefile) with
  *
@@ -21,8 +21,9 @@
  *	}
  *
  * TEST_EARLY(name) runs before anything of SNP was set up (the test may do it itself, but has to leave things as they were).
+ * TEST_ALONE(name) is such a test, too, but nothing can run after it: it has a boot of its own, run.sh alone_NAME.
  * One TEST gives one TAP line; with point("name %d", n) each point gives a line of its own. A CHECK that fails goes on, a
- * REQUIRE leaves the test. skip("why") leaves the test; todo("why") marks the current line as known to fail.
+ * REQUIRE leaves the test, and so does skip("why").
  *
  * Guests: the whole image [1M, 2M) is copied into the guest's private memory at the same addresses, GDT, IDT and exception handling
  * included, so guest code is any function of this program (its variables are the guest's own copies as of guest_new()):
@@ -97,21 +98,22 @@ static inline void spin_unlock(struct spinlock *l)
 struct test {
 	const char *name;
 	void (*fn)(void);
-	u64 early;
+	u64 when;		/* with SNP, TEST_IS_* */
 };
-#define TEST_(n, e)								\
+enum { TEST_IS_EARLY = 1, TEST_IS_ALONE };
+#define TEST_(n, when)								\
 	static void test_##n(void);						\
 	static const struct test test_entry_##n						\
-		__attribute__((used, section(".tests"), aligned(8))) = { #n, test_##n, e };	\
+		__attribute__((used, section(".tests"), aligned(8))) = { #n, test_##n, when };	\
 	static void test_##n(void)
 #define TEST(n)		TEST_(n, 0)
-#define TEST_EARLY(n)	TEST_(n, 1)
+#define TEST_EARLY(n)	TEST_(n, TEST_IS_EARLY)
+#define TEST_ALONE(n)	TEST_(alone_##n, TEST_IS_ALONE)
 
 void point(const char *fmt, ...) __attribute__((format(printf, 1, 2)));	/* ends a TAP line, begins another one */
 void fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void test_abort(void) __attribute__((noreturn));
 void skip(const char *why) __attribute__((noreturn));
-void todo(const char *why);
 void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));	/* a "# " line */
 
 #define FAIL(...)	fail(__FILE__, __LINE__, __VA_ARGS__)
@@ -193,6 +195,7 @@ void on_all(void (*fn)(void *), void *arg);
 void cpu_init(void);
 void smp_init(void);
 u64 acpi_table(const char *name);	/* mapped; 0: there is none */
+bool cpu_restart_last(void);	/* the last one, after an INIT */
 void cpu_setup(int cpu);	/* GDT, IDT, TSS, GS of the processor that runs it */
 u64 rdtsc(void);
 void delay(u64 cycles);

@@ -329,6 +329,48 @@ static void injection(enum guest_kind kind)
 TEST(vmrun_injection_es) { injection(GUEST_ES); }
 TEST(vmrun_injection_snp) { injection(GUEST_SNP); }
 
+/* With IF=0: CR8 is set to a, then to b; the interrupts that arrive after each, 8 bits each. */
+static u64 g_write_cr8(u64 a, u64 b, u64 c)
+{
+	struct percpu *p = this_cpu();
+	u64 n = p->vectors, r;
+
+	(void)c;
+	asm volatile("mov %0, %%cr8; sti; nop; nop; cli" :: "r"(a) : "memory");
+	r = p->vectors - n;
+	n = p->vectors;
+	asm volatile("mov %0, %%cr8; sti; nop; nop; cli" :: "r"(b) : "memory");
+	return r | (p->vectors - n) << 8;
+}
+
+/* APM 15.21.4: a virtual interrupt, and writes of CR8 that keep it waiting, or not */
+static void virtual_interrupt(enum guest_kind kind)
+{
+	struct guest *g = guest_new(kind);
+	struct vmcb *c = g->vcpu[0].vmcb;
+
+	c->int_vector = 0x41;
+	point("kind %d: none", kind);
+	CHECK_RETURNED(gcall(g, g_write_cr8, 8, 3, 0), 0);
+	point("kind %d: its priority is too low", kind);
+	c->int_ctl |= BIT(8) | 5 << 16;
+	CHECK_RETURNED(gcall(g, g_write_cr8, 8, 3, 0), 1 << 8);
+	CHECK_EQ(c->int_ctl & BIT(8), 0);
+	point("kind %d: is high enough", kind);
+	c->int_ctl |= BIT(8) | 5 << 16;
+	CHECK_RETURNED(gcall(g, g_write_cr8, 4, 3, 0), 1);
+	point("kind %d: doesn't matter", kind);
+	c->int_ctl |= BIT(8) | BIT(20);
+	CHECK_RETURNED(gcall(g, g_write_cr8, 8, 3, 0), 1);
+	guest_free(g);
+}
+
+TEST(vmrun_virtual_interrupt)
+{
+	virtual_interrupt(GUEST_PLAIN);
+	virtual_interrupt(GUEST_SNP);
+}
+
 TEST(vmrun_msrs)
 {
 	struct fault f;
