@@ -149,11 +149,11 @@ static void automatic(enum guest_kind kind)
 	CHECK_EXIT(gcall_hold(g, g_hlt, 5, 0, 0), EXIT_HLT, 0, 0);
 	if (s)
 		CHECK_EQ(((u8 *)s->rip)[-1], 0xf4);
-	CHECK_EQ(c->int_state & 1, 0);
+	CHECK_EQ(c->int_state & 3, 0);
 	CHECK_RETURNED(gresume(g), 5);
-	point("HLT behind STI: no shadow is left");
+	point("HLT behind STI: no shadow is left, and RFLAGS.IF is seen");
 	CHECK_EXIT(gcall_hold(g, g_sti_hlt, 6, 0, 0), EXIT_HLT, 0, 0);
-	CHECK_EQ(c->int_state & 1, 0);
+	CHECK_EQ(c->int_state & 3, 2);
 	CHECK_RETURNED(gresume(g), 6);
 	point("PAUSE");
 	c->intercept3 |= BIT(INTERCEPT_PAUSE);
@@ -166,6 +166,7 @@ static void automatic(enum guest_kind kind)
 	c->int_ctl |= BIT(8) | 15 << 16 | BIT(20);
 	c->intercept3 |= BIT(INTERCEPT_VINTR);
 	CHECK_EXIT(gcall_hold(g, g_sti, 9, 0, 0), EXIT_VINTR, 0, 0);
+	CHECK_EQ(c->int_state & 3, 2);
 	c->int_ctl &= ~(BIT(8) | 15 << 16 | BIT(20));
 	c->intercept3 = i3;
 	CHECK_RETURNED(gresume(g), 9);
