@@ -14,12 +14,12 @@ help: ## show this list
 	  'LINUX=PATH       tree: a tarball or git tree of the base instead of the download' \
 	  'MIRROR=PLACE     tree, base, run, test: the address of a package archive, or a directory that holds one, or the package' \
 	  'ACCEL=NAME       run, test, bench: the accelerator of the emulator; tcg unless given' \
-	  'ARCH="NAME..."   bisect, check: the kernel flavours to compile' \
+	  'ARCH="NAME..."   bisect, check: the kernel flavours to compile; run: x86_64 or arm64' \
 	  'SIGNOFF="N <A>"  mbox: the person who certifies and sends the series' \
 	  'REVISION=N       mbox: the number of this posting'
 
-run: ## build everything, boot a test machine and convert pages in it with the sample VMM
-	@scripts/tools.sh tree build x86_64
+run: ## build everything, boot a test machine and convert pages in it with the sample VMM; ARCH=arm64: boot Linux as a protected VM
+	@scripts/tools.sh tree build $(or $(ARCH),x86_64)
 	@scripts/test.py --run
 
 test: ## run all tests; the last line is 'N passed, N failed, N skipped'

@@ -9,6 +9,7 @@ is only read. The kernel is rebuilt only when its tree, its configuration or the
 import configparser
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -52,6 +53,7 @@ class Flavour:
         self.threads = values.get("threads", "multi")
         self.samples = values.get("samples", "").split()
         self.tools = values.get("tools", "").split()
+        self.guests = {key[len("guest."):]: value for key, value in values.items() if key.startswith("guest.")}
         self.objects = int(values["objects"])
         self.variables = shlex.split(values.get("make", ""))
         self.qemu, self.append = shlex.split(values["qemu"]), values["append"]
@@ -178,16 +180,26 @@ def build_kernel(flavour, src=LINUX, obj=None, log=None, title=None, strict=True
     return image
 
 
+def sample_sources(src, name):
+    """The C files of a sample: those of its NAME-objs in the makefile, or NAME.c."""
+    makefile = src / "samples/kvm/Makefile"
+    text = makefile.read_text().replace("\\\n", " ") if makefile.exists() else ""
+    objects = re.search(rf"^{re.escape(name)}-objs\s*:=\s*(.*)$", text, re.M)
+    return [makefile.parent / f"{os.path.splitext(word)[0]}.c" for word in objects[1].split()] if objects else [makefile.parent / f"{name}.c"]
+
+
 def build_programs(flavour, programs, src=LINUX):
     """Builds what runs on the kernel: PID 1, KVM selftests, and the samples and tools that are for this architecture."""
     cc, version = flavour.compiler()
     init = ROOT / "guest" / "init.c"
-    samples = [src / "samples" / "kvm" / f"{name}.c" for name in flavour.samples]
+    samples = {name: sample_sources(src, name) for name in flavour.samples}
     names = sorted(set(programs).difference(flavour.samples, flavour.tools, (f"{tool}-test" for tool in flavour.tools)))
+    # The test of a tool may be for some architectures only.
+    tool_tests = sorted(set(programs).intersection(f"{tool}-test" for tool in flavour.tools))
     own = [SNP_TESTS / f"{name}.c" for name in names if (SNP_TESTS / f"{name}.c").exists()]
     names = [name for name in names if SNP_TESTS / f"{name}.c" not in own]
     stamp = flavour.programs / "stamp"
-    key = "\n".join([tree_state(src), common.sha256(init), version, " ".join(names),
+    key = "\n".join([tree_state(src), common.sha256(init), version, " ".join([*names, *tool_tests]),
                      *(f"{path.name} {common.sha256(path)}" for path in (*own, *sorted(SNP_TESTS.glob("*.h")) * bool(own)))])
     if stamp.exists() and stamp.read_text() == key:
         return
@@ -207,15 +219,15 @@ def build_programs(flavour, programs, src=LINUX):
                   "headers_install"], env=ENV)
         compiler = [*shlex.split(cc), "-static", "-O2", "-g", "-Wall", "-Wextra", "-isystem", str(uapi)]
         step.run([*compiler, "-o", flavour.programs / "init", init], env=ENV)
-        for sample in samples:
-            if sample.exists():
-                step.run([*compiler, "-o", flavour.programs / sample.stem, sample], env=ENV)
+        for name, sources in samples.items():
+            if sources[0].exists():
+                step.run([*compiler, "-pthread", "-o", flavour.programs / name, *sources], env=ENV)
         for tool in flavour.tools:
             if (src / "tools/kvm" / tool).exists():
                 step.run(["make", "-C", src / "tools/kvm" / tool, f"OUTPUT={flavour.programs}/", f"CC={cc}",
                           f"KHDR_INCLUDES=-isystem {uapi}", "LDFLAGS=-static",
                           *(str(flavour.programs / name) for name in (tool, f"{tool}-test")
-                            if (src / "tools/kvm" / tool / f"{name}.c").exists())], env=ENV)
+                            if (name == tool or name in tool_tests) and (src / "tools/kvm" / tool / f"{name}.c").exists())], env=ENV)
         if names:
             # arm64 generates a header below tools/, which has to exist.
             (flavour.tests / "tools").mkdir(parents=True, exist_ok=True)

@@ -46,6 +46,23 @@ def modules(flavour):
     return sorted_files
 
 
+def cpio(flavour, path, lines):
+    """Writes a list of files next to an initramfs, and the initramfs."""
+    common.write(path.with_suffix(".list"), "\n".join(lines) + "\n")
+    new = path.with_suffix(".new")
+    with open(new, "wb") as file:
+        file.write(output(flavour.kernel / "usr" / "gen_init_cpio", path.with_suffix(".list")))
+    os.replace(new, path)
+    return path
+
+
+def guest(flavour, path, init):
+    """The lines of an initramfs for the guest of a sample that boots Linux: the machine's own, with a PID 1 of its own."""
+    inner = path.with_name(f"{path.stem}-guest.cpio")
+    cpio(flavour, inner, ["dir /dev 755 0 0", "nod /dev/console 600 0 0 c 5 1", f"file /init {kernel.program(flavour, init)} 755 0 0"])
+    return ["dir /guest 755 0 0", f"file /guest/kernel {flavour.kernel / flavour.image} 644 0 0", f"file /guest/initramfs {inner} 644 0 0"]
+
+
 def initramfs(flavour, path, runs):
     """Writes the initramfs: PID 1, the list of what to run as (seconds, argument list), the programs."""
     lines = ["dir /dev 755 0 0", "dir /proc 755 0 0", "dir /sys 755 0 0", "dir /tmp 1777 0 0", "dir /bin 755 0 0",
@@ -60,6 +77,8 @@ def initramfs(flavour, path, runs):
         if name not in known:
             known[name] = "/bin/" + name.replace("/", "-")
             lines.append(f"file {known[name]} {kernel.program(flavour, name)} 755 0 0")
+            if name in flavour.guests:
+                lines += guest(flavour, path, flavour.guests[name])
         if seconds:
             tests += f"{seconds} {' '.join([known[name], *argv[1:]])}\n"
     common.write(path.with_suffix(".tests"), tests)
@@ -76,12 +95,7 @@ def initramfs(flavour, path, runs):
     if listed:
         common.write(path.with_suffix(".modules"), listed)
         lines.append(f"file /modules {path.with_suffix('.modules')} 644 0 0")
-    common.write(path.with_suffix(".list"), "\n".join(lines) + "\n")
-    new = path.with_suffix(".new")
-    with open(new, "wb") as file:
-        file.write(output(flavour.kernel / "usr" / "gen_init_cpio", path.with_suffix(".list")))
-    os.replace(new, path)
-    return path
+    return cpio(flavour, path, lines)
 
 
 def command(flavour, boot, initrd):

@@ -2,7 +2,7 @@
 """Runs the tests of tests/list: builds what they need, boots the machines, sums up.
 
 usage: test.py          all tests, or with T=PATTERN in the environment those with that in their name
-       test.py --run    the sample VMM, its output on the terminal; TYPE in the environment is the type of its VM
+       test.py --run    a sample VMM, its output on the terminal; ARCH and TYPE in the environment say which
        test.py --soak   the tests of the group 'soak', for S seconds in all
        test.py --kcsan  the tests of the group 'kcsan'
 
@@ -24,9 +24,12 @@ import report
 import series
 from common import LOGS, ROOT, Fail, Step, rel
 
-SAMPLE = "gmem-convert-vmm"
-# The types of its VM: in which machine, with which arguments.
-SAMPLE_TYPES = {"software-protected": ("x86_64", []), "snp": ("x86_64-snp", ["--type", "snp"])}
+# The sample VMMs of 'make run', by ARCH and TYPE: in which machine, its time limit, its arguments.
+GUEST = ["/guest/kernel", "/guest/initramfs"]
+SAMPLES = {"x86_64": {"software-protected": ("x86_64", 60, ["gmem-convert-vmm"]),
+                      "snp": ("x86_64-snp", 60, ["gmem-convert-vmm", "--type", "snp"]),
+                      "snp-linux": ("x86_64-snp", 1200, ["gmem-boot-snp", "-c", "2", *GUEST])},
+           "arm64": {"pkvm-linux": ("arm64-protected", 600, ["gmem-boot-vmm", *GUEST])}}
 OWN_TARGET = ("soak", "kcsan")  # groups that are no part of 'make test'
 RESULT = "test-result"
 Test = collections.namedtuple("Test", "name machine group seconds ktap argv")
@@ -251,15 +254,18 @@ def run_all(tests, known):
 
 def sample():
     """make run: the shortest way to a page that is converted in place."""
-    kind = os.environ.get("TYPE") or next(iter(SAMPLE_TYPES))
-    if kind not in SAMPLE_TYPES:
-        raise Fail(f"no type of VM '{kind}'", f"there are: {' '.join(SAMPLE_TYPES)}")
-    name, arguments = SAMPLE_TYPES[kind]
+    arch = os.environ.get("ARCH") or next(iter(SAMPLES))
+    if arch not in SAMPLES:
+        raise Fail(f"no sample VMM for '{arch}'", f"there are those for: {' '.join(SAMPLES)}")
+    kind = os.environ.get("TYPE") or next(iter(SAMPLES[arch]))
+    if kind not in SAMPLES[arch]:
+        raise Fail(f"no type of VM '{kind}'", f"there are: {' '.join(SAMPLES[arch])}")
+    name, seconds, argv = SAMPLES[arch][kind]
     flavour = kernel.Flavour.machines()[name][0]
     series.tree(keep=True)
     build(flavour, [])
-    if not (flavour.programs / SAMPLE).exists():
-        raise Fail(f"the series has no samples/kvm/{SAMPLE}.c yet", "this command needs it")
+    if not (flavour.programs / argv[0]).exists():
+        raise Fail(f"the series has no samples/kvm/{argv[0]}.c yet", "this command needs it")
     print(f"-- boot {name} and run the sample VMM in it")
     began = time.monotonic()
     partial = ""
@@ -275,7 +281,7 @@ def sample():
             elif own and own[2].startswith("begin"):
                 print(f"   in the guest after {time.monotonic() - began:.1f} s", flush=True)
 
-    log, said = machine.boot(name, [(60, [SAMPLE, *arguments])], watch, tag="-run")
+    log, said = machine.boot(name, [(seconds, argv)], watch, tag="-run")
     console = report.read_console(log)
     cases = [case for run in console.runs for case in report.judge(run, ktap=False)]
     splats = [lines[0] for _, lines in console.splats]

@@ -788,7 +788,7 @@ class Trouble(Sandbox):
         self.fails("no test in tests/list", "test.py", T="no-such-test")
 
     def test_unknown_type_of_vm(self):
-        self.fails("no type of VM 'tdx'\n.*there are: software-protected snp", "test.py", "--run", TYPE="tdx")
+        self.fails("no type of VM 'tdx'\n.*there are: software-protected snp snp-linux", "test.py", "--run", TYPE="tdx")
 
 
 class Ktap(unittest.TestCase):
