@@ -59,7 +59,7 @@ def source_of(program):
     """Where a program of tests/list comes from, in the kernel's tree."""
     if program.startswith("gmem-map"):
         return f"tools/kvm/gmem-map/{program}.c"
-    return f"samples/kvm/{program}.c" if program.endswith("-vmm") else f"tools/testing/selftests/kvm/{program}.c"
+    return f"samples/kvm/{program}.c" if program.endswith("-vmm") or program.startswith("gmem-boot-") else f"tools/testing/selftests/kvm/{program}.c"
 
 
 def tests_at(machine, commit, changed):
