@@ -394,23 +394,29 @@ static u64 g_read32(u64 va, u64 b, u64 c)
 	return read32(va);
 }
 
+/* The code of @fn reads what is private only, and what it writes is. */
+static void private_only(struct guest *g, const char *how, gfn fn, u64 pa, u64 other, u64 shared)
+{
+	npt_map(g, GPA_TEST + PAGE, shared, 1, PTE_W);
+	point("%s: a shared page can't be read", how);
+	CHECK_EXIT(gcall_hold(g, fn, GPA_TEST, GPA_TEST + PAGE, 0), EXIT_NPF, NPF_READ | NPF_ENC, GPA_TEST + PAGE);
+	point("%s: a private one can be", how);
+	npt_map(g, GPA_TEST + PAGE, other, 1, PTE_W);
+	CHECK_RETURNED(gresume(g), 0x777);
+	point("%s: what was written is private", how);
+	CHECK_RETURNED(gcall(g, g_read32, GPA_TEST, 0, 0), 0x12345678);
+	CHECK(read32(pa) != 0x12345678);
+}
+
 TEST(rmp_guest_no_paging)
 {
 	struct guest *g = guest_new(GUEST_SNP);
 	u64 pa = guest_page(g, GPA_TEST, ST_GUEST_INVALID), other = guest_page(g, GPA_TEST + PAGE, ST_GUEST_VALID), shared = page_alloc();
 
 	CHECK_RETURNED(gcall(g, g_write, GPA_TEST + PAGE, 0x777, 0), 0);
-	npt_map(g, GPA_TEST + PAGE, shared, 1, PTE_W);
-	point("a shared page can't be read");
-	CHECK_EXIT(gcall_hold(g, g_unpaged, GPA_TEST, GPA_TEST + PAGE, 0), EXIT_NPF, NPF_READ | NPF_ENC, GPA_TEST + PAGE);
-	point("PVALIDATE");
+	private_only(g, "no paging", g_unpaged, pa, other, shared);
+	point("PVALIDATE without paging");
 	CHECK_EQ(rmp_state(pa), ST_GUEST_VALID);
-	point("a private page can be");
-	npt_map(g, GPA_TEST + PAGE, other, 1, PTE_W);
-	CHECK_RETURNED(gresume(g), 0x777);
-	point("what was written is private");
-	CHECK_RETURNED(gcall(g, g_read32, GPA_TEST, 0, 0), 0x12345678);
-	CHECK(read32(pa) != 0x12345678);
 	page_free(pa);
 	page_free(other);
 	page_free(shared);
@@ -428,24 +434,10 @@ TEST(rmp_guest_legacy_paging)
 	g->vcpu[0].vmcb->intercept3 &= ~BIT(INTERCEPT_MSR);	/* EFER */
 	CHECK_RETURNED(gcall(g, g_write, GPA_TEST + PAGE, 0x777, 0), 0);
 	write32(shared, 0x555);
-	npt_map(g, GPA_TEST + PAGE, shared, 1, PTE_W);
-	point("32-bit paging: a shared page can't be read");
-	CHECK_EXIT(gcall_hold(g, g_paging_32bit, GPA_TEST, GPA_TEST + PAGE, 0), EXIT_NPF, NPF_READ | NPF_ENC, GPA_TEST + PAGE);
-	point("32-bit paging: a private one can be");
-	npt_map(g, GPA_TEST + PAGE, other, 1, PTE_W);
-	CHECK_RETURNED(gresume(g), 0x777);
-	point("32-bit paging: what was written is private");
-	CHECK_RETURNED(gcall(g, g_read32, GPA_TEST, 0, 0), 0x12345678);
-	CHECK(read32(pa) != 0x12345678);
+	private_only(g, "32-bit paging", g_paging_32bit, pa, other, shared);
 	CHECK_RETURNED(gcall(g, g_write, GPA_TEST, 0, 0), 0);
-	point("PAE, C=1: a shared page can't be read");
-	npt_map(g, GPA_TEST + PAGE, shared, 1, PTE_W);
-	CHECK_EXIT(gcall_hold(g, g_paging_pae, GPA_TEST, GPA_TEST + PAGE, 0), EXIT_NPF, NPF_READ | NPF_ENC, GPA_TEST + PAGE);
-	npt_map(g, GPA_TEST + PAGE, other, 1, PTE_W);
-	CHECK_RETURNED(gresume(g), 0x777);
-	CHECK_RETURNED(gcall(g, g_read32, GPA_TEST, 0, 0), 0x12345678);
-	CHECK(read32(pa) != 0x12345678);
-	point("PAE, C=0: it can be");
+	private_only(g, "PAE, C=1", g_paging_pae, pa, other, shared);
+	point("PAE, C=0: a shared page can be read");
 	npt_map(g, GPA_TEST + PAGE, shared, 1, PTE_W);
 	CHECK_RETURNED(gcall(g, g_paging_pae, GPA_TEST, GUEST_SHARED_VA(GPA_TEST + PAGE), 0), 0x555);
 	CHECK_RETURNED(gcall(g, g_paging_pae, GUEST_SHARED_VA(GPA_TEST + PAGE), GUEST_SHARED_VA(GPA_TEST + PAGE), 0), 0x555);
