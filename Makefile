@@ -10,15 +10,15 @@ help: ## show this list
 	@printf '\n%s\n' 'Variables:'
 	@printf '  %s\n' 'T=PATTERN        test, mutants: only those with that in their name; test: or of that group; bench: groups of rows' \
 	  'S=SECONDS        soak, fuzz: for how long' \
-	  'TYPE=NAME        run: the type of the VM, software-protected unless given, or snp: on an emulated SNP host' \
+	  'TYPE=NAME        run: software-protected unless given; snp or snp-linux: both on an emulated SNP host' \
 	  'LINUX=PATH       tree: a tarball or git tree of the base instead of the download' \
 	  'MIRROR=PLACE     tree, base, run, test: the address of a package archive, or a directory that holds one, or the package' \
 	  'ACCEL=NAME       run, test, bench: the accelerator of the emulator; tcg unless given' \
-	  'ARCH="NAME..."   bisect, check: the kernel flavours to compile; run: x86_64 or arm64' \
+	  'ARCH="NAME..."   bisect, check: the kernel flavours to compile; run: x86_64 unless given, or arm64' \
 	  'SIGNOFF="N <A>"  mbox: the person who certifies and sends the series' \
 	  'REVISION=N       mbox: the number of this posting'
 
-run: ## build everything, boot a test machine and convert pages in it with the sample VMM; ARCH=arm64: boot Linux as a protected VM
+run: ## build everything, boot a test machine and convert pages in it with a sample VMM; ARCH=arm64: boot Linux as a protected VM
 	@scripts/tools.sh tree build $(or $(ARCH),x86_64)
 	@scripts/test.py --run
 

@@ -20,6 +20,7 @@ import qemu
 import report
 from common import LOGS, Fail, Step, end, output, rel, start
 
+SAMPLE = "gmem-convert-vmm"
 BOOT_SECONDS = 180  # with another machine and a compiler beside it
 
 
@@ -163,8 +164,10 @@ def main():
         raise Fail(f"no machine '{name}'", f"there are: {' '.join(machines)}")
     if len(rest) == 1:
         raise Fail("a time limit, but no program", "machine.py MACHINE SECONDS PROGRAM [ARGUMENT...]")
-    runs = [(int(rest[0]), rest[1:])] if rest else [(60, ["gmem-convert-vmm"])]
     flavour = machines[name][0]
+    if not rest and SAMPLE not in flavour.samples:
+        raise Fail(f"a machine, but no program; {name} has not {SAMPLE}", "machine.py MACHINE SECONDS PROGRAM [ARGUMENT...]")
+    runs = [(int(rest[0]), rest[1:])] if rest else [(60, [SAMPLE])]
     held = common.lock()
     kernel.build_kernel(flavour)
     kernel.build_programs(flavour, [argv[0] for _, argv in runs])

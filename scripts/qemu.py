@@ -255,12 +255,13 @@ def bisect():
         git("clone", "-q", "--shared", "--no-checkout", SOURCE, src, tree=BUILD)
     git("fetch", "-q", "--force", SOURCE, "HEAD", tree=src)
     commits = git("rev-list", "--reverse", f"{series.root_commit(SOURCE)}..FETCH_HEAD", tree=src).split()
-    how, env = hashlib.sha256(pin["configure"].encode()).hexdigest()[:12], None
+    how, env, compiled = hashlib.sha256(pin["configure"].encode()).hexdigest()[:12], None, 0
     for number, commit in enumerate(commits, 1):
         subject = git("log", "-1", "--format=%s", commit, tree=src).strip()
         stamp = stamps / f"{how}-{git('rev-parse', commit + '^{tree}', tree=src).strip()}"
         if stamp.exists():
             print(f"   qemu {number}/{len(commits)} known to compile: {subject}")
+            compiled += 1
             continue
         git("checkout", "-q", "--force", "--detach", commit, tree=src)
         if not (src / DEVICES).exists():
@@ -269,7 +270,8 @@ def bisect():
         env = env or configure(obj, src, pin)
         compile_in(obj, env, f"qemu {number}/{len(commits)} {subject}", f"bisect-qemu-{number:04d}.log", strict=True)
         common.write(stamp, "")
-    print(f"qemu: each of {len(commits)} patches that can be configured compiles on its own")
+        compiled += 1
+    print(f"qemu: {compiled} of {len(commits)} patches compile on their own, the others cannot be configured alone")
 
 
 def main():

@@ -259,7 +259,7 @@ def sample():
         raise Fail(f"no sample VMM for '{arch}'", f"there are those for: {' '.join(SAMPLES)}")
     kind = os.environ.get("TYPE") or next(iter(SAMPLES[arch]))
     if kind not in SAMPLES[arch]:
-        raise Fail(f"no type of VM '{kind}'", f"there are: {' '.join(SAMPLES[arch])}")
+        raise Fail(f"no type of VM '{kind}' for {arch}", f"there are: {' '.join(SAMPLES[arch])}")
     name, seconds, argv = SAMPLES[arch][kind]
     flavour = kernel.Flavour.machines()[name][0]
     series.tree(keep=True)

@@ -51,8 +51,9 @@ part() {
 
 echo "KTAP version 1"
 part all
-for name in init_complete init_without_mfdm init_without_vmpl_en init_without_mem_encrypt init_unequal; do
-	part $name alone_$name
+alone=$(sed -n 's/^TEST_ALONE(\([a-z0-9_]*\)).*/\1/p' "$here"/*.c)
+for name in $alone; do
+	part "$name" "alone_$name"
 done
 CPU=${CPU:-$zen4},rmpread=on part rmpread rmp_
 SMP=2,sockets=2,cores=1,threads=2,maxcpus=4 part sockets_and_threads psp_policy
