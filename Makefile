@@ -44,7 +44,7 @@ coverage: ## which of the added lines in virt/kvm the tests reach
 	@scripts/coverage.py
 
 mutants: ## break the kernel in each way of tests/mutants: a test has to notice
-	@scripts/tools.sh tree build x86_64 test
+	@scripts/tools.sh tree build x86_64 arm64 test
 	@scripts/mutants.py
 
 curve: ## what a conversion costs, and how long others wait, by the size of the batch
