@@ -312,7 +312,7 @@ def export():
     if changed or new:
         print("note: not committed in build/linux, so not exported:\n"
               + "\n".join("  " + name for name in [*changed.splitlines(), *("?? " + name for name in new)][:20]))
-    changed = 0
+    changed, written = 0, []
     with tempfile.TemporaryDirectory() as directory:
         new = format_to(directory, root_commit(), "HEAD")
         keep = {name_of(path) for path in new}
@@ -323,6 +323,7 @@ def export():
                 common.write(target, path.read_bytes())
                 print(f"  wrote {rel(target)}")
                 changed += 1
+                written.append(target)
         for path in patch_files():
             if name_of(path) not in keep:
                 path.unlink()
@@ -334,6 +335,11 @@ def export():
     record(git("rev-parse", "HEAD").strip())
     print(f"{len(commits)} patches, {changed} files changed" if changed else
           f"{len(commits)} patches, nothing changed")
+    # 'make test' refuses these; better to hear of them while the patch is in mind.
+    with concurrent.futures.ThreadPoolExecutor(max_workers=JOBS) as pool:
+        for path, problems in zip(written, pool.map(check_patch, written)):
+            for problem in problems:
+                print(f"warning: {name_of(path)}: {problem}")
 
 
 # ------------------------------------------------------------------- check
@@ -377,9 +383,6 @@ def check():
                 problems = compare_mails(made, tip, clone)
             ktap.result(f"b4 takes {rel(SERIES[series])}, and it makes the same tree", problems,
                         skip="build/linux has work that is not exported" if own else "")
-    def check_patch(path):
-        patch = Patch(path)
-        return check_trailers(patch) + checkpatch(patch)
 
     with concurrent.futures.ThreadPoolExecutor(max_workers=JOBS) as pool:
         for path, problems in zip(files, pool.map(check_patch, files)):
@@ -443,6 +446,11 @@ def difference(files, others):
                                          "patches/" + name, "fresh export", lineterm="", n=0)
             found.append("\n".join(list(lines)[:12]))
     return found
+
+
+def check_patch(path):
+    patch = Patch(path)
+    return check_trailers(patch) + checkpatch(patch)
 
 
 def check_trailers(patch):
