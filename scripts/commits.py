@@ -55,14 +55,15 @@ def keep_apart(flavour):
     flavour.headers, flavour.programs, flavour.tests = (flavour.dir / name for name in ("headers", "programs", "selftests"))
 
 
-def source_of(program):
+def sources_of(tree, program):
     """Where a program of tests/list comes from, in the kernel's tree."""
     if program.startswith("gmem-map"):
-        return f"tools/kvm/gmem-map/{program}.c"
-    return f"samples/kvm/{program}.c" if program.endswith("-vmm") or program.startswith("gmem-boot-") else f"tools/testing/selftests/kvm/{program}.c"
+        return [f"tools/kvm/gmem-map/{program}.c"]
+    samples = [path for path in kernel.sample_sources(tree, program) if path.exists()]
+    return [str(path.relative_to(tree)) for path in samples] or [f"tools/testing/selftests/kvm/{program}.c"]
 
 
-def tests_at(machine, commit, changed):
+def tests_at(machine, tree, changed):
     """Those that a commit adds or changes; and if it changes the kernel, the quick ones that the base has."""
     first = series.root_commit()
     in_base = set(git("ls-tree", "-r", "--name-only", first, "tools/testing/selftests/kvm").split())
@@ -71,16 +72,16 @@ def tests_at(machine, commit, changed):
     for one in test.read_list():
         if one.machine != machine or one.group in ("soak", "kcsan"):
             continue
-        source = source_of(one.argv[0])
-        if source in changed or kernel_changed and source in in_base and len(one.argv) == 1 and one.seconds <= 60:
+        sources = set(sources_of(tree, one.argv[0]))
+        if sources & changed or kernel_changed and sources & in_base and len(one.argv) == 1 and one.seconds <= 60:
             chosen.append(one)
     return chosen
 
 
-def passes(flavour, tree, obj, commit, number, changed):
+def passes(flavour, tree, obj, number, changed):
     """Boots the kernel of a commit on each machine, with the programs of that commit; returns what failed."""
     chosen = {name: tests for name, (own, _) in kernel.Flavour.machines().items()
-              if own.name == flavour.name and (tests := tests_at(name, commit, changed))}
+              if own.name == flavour.name and (tests := tests_at(name, tree, changed))}
     if not chosen:
         return []
     keep_apart(flavour)
@@ -112,7 +113,7 @@ def bisect():
                 raise Fail(f"patch {number} of {len(commits)} does not compile for {flavour.name}: {subject}\n{err.what}",
                            "mend the patch in build/linux (git rebase -i), then run the same command again") from None
             changed = set(git("diff", "--name-only", f"{commit}^", commit).split())
-            failed = passes(flavour, tree, obj, commit, number, changed)
+            failed = passes(flavour, tree, obj, number, changed)
             if failed:
                 raise Fail(f"patch {number} of {len(commits)} fails tests on {flavour.name}: {subject}\n"
                            + "\n".join(f"    {line}" for line in failed[:8]), "see build/log/console-*-bisect-*.log")

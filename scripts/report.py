@@ -14,9 +14,12 @@ SPLAT = re.compile(
     r"WARNING: |BUG: |kernel BUG |BUG kmalloc|KASAN|UBSAN|KCSAN|KMSAN|Oops|general protection fault|Kernel panic|"
     r"Internal error|Unable to handle kernel|possible recursive locking|possible circular locking|"
     r"suspicious RCU usage|INFO: task .* blocked|stall[s]? on CPU|detected stall|soft lockup|hard LOCKUP|"
-    r"kmemleak: \d+ new suspected|unreferenced object|bad page state|Bad page|list_(add|del) corruption|"
+    r"unreferenced object|bad page state|Bad page|list_(add|del) corruption|"
     r"refcount_t: |HYP panic|nVHE hyp BUG|printk messages dropped|cannot be killed")
 KERNEL_LINE = re.compile(r"^\[ *\d+\.\d+\](?:\[[^\]]*\])? (.*)$")
+LEAKS_FOUND = re.compile(r"kmemleak: (\d+) new suspected")
+LEAK = re.compile(r"unreferenced object \S+ (\(size \d+\)):")
+LEAK_CALLER = re.compile(r"    (\S+)\+0x")
 OWN_LINE = re.compile(r"^gmem([:|+])(?: (.*))?$")
 
 
@@ -162,10 +165,27 @@ def skip_reason(text):
     return text[-1].strip() if text else "no reason given"
 
 
+def read_leaks(lines):
+    """The objects of kmemleak's report, as a line that says by which functions each was allocated; its place and text."""
+    leaks = []
+    for number, text in lines:
+        if leak := LEAK.match(text):
+            leaks.append([f"unreferenced object {leak[1]}:", number, [text]])
+        elif leaks:
+            leaks[-1][2].append(text)
+            if caller := LEAK_CALLER.match(text):
+                leaks[-1][0] += f" {caller[1]}"
+    return leaks
+
+
 def read_console(path, allowed=lambda line: False):
-    """Takes a console apart. 'allowed' tells complaints of the kernel that are known and argued."""
+    """Takes a console apart. 'allowed' tells complaints of the kernel that are known and argued.
+
+    How many objects kmemleak found is a complaint, unless the report at the end has as many that are allowed.
+    """
     runs, splats, tail = [], [], []
     current, splat, finished, number = None, None, False, 0
+    at_end, found = [], []  # lines of PID 1; what kmemleak said, with the list of complaints that it belongs to
     with open(path, errors="replace", newline="") as file:
         text = file.read()
     for number, line in enumerate(re.split(r"\r*\n", text), 1):
@@ -193,6 +213,10 @@ def read_console(path, allowed=lambda line: False):
                 current.lines[-1] = (first, so_far + (own[2] or ""))
             else:
                 current.lines.append((number, own[2] or ""))
+        elif own:
+            at_end.append((number, own[2] or ""))
+        elif leaks := LEAKS_FOUND.search(body):
+            found.append((int(leaks[1]), (number, [body]), current.splats if current else splats))
         else:
             # One complaint is many lines, some of which match again.
             if splat and number <= splat[0] + 40:
@@ -203,6 +227,12 @@ def read_console(path, allowed=lambda line: False):
             if SPLAT.search(body) and not own and not allowed(body):
                 splat = (number, [body])
                 (current.splats if current else splats).append(splat)
+    leaks = read_leaks(at_end)
+    bad = [(number, [line, *text]) for line, number, text in leaks if not allowed(line)]
+    if len(leaks) - len(bad) < sum(count for count, _, _ in found):
+        for _, complaint, where in found:
+            where.append(complaint)
+    splats.extend(bad)
     return Console(runs, splats, finished, number, tail[-12:])
 
 

@@ -902,6 +902,29 @@ class Console(unittest.TestCase):
         text = self.HEAD + "[    0.5] WARNING: old friend\n" + self.DONE
         self.assertEqual(self.read(text, lambda line: "old friend" in line).splats, [])
 
+    FOUND = "[    1.6] kmemleak: 2 new suspected memory leaks (see /sys/kernel/debug/kmemleak)\n"
+    LEAK = ("[    1.7] gmem| unreferenced object 0xffff8880052ba280 (size 32):\n[    1.7] gmem|   comm \"swapper/0\", pid 1\n"
+            "[    1.7] gmem|   backtrace (crc 948c44e6):\n[    1.7] gmem|     kmalloc+0x417/0x6e0\n[    1.7] gmem|     old_friend+0xe5/0x230\n")
+
+    def leaks(self, text):
+        """Complaints of a machine on which one kind of leak is known."""
+        return [lines[0] for _, lines in self.read(self.HEAD + self.FIRST + self.END + text + self.DONE,
+                                                   lambda line: "object (size 32): kmalloc old_friend" in line).splats]
+
+    def test_known_leaks(self):
+        self.assertEqual(self.leaks(self.FOUND + self.LEAK * 2), [])
+        self.assertEqual(self.leaks(self.FOUND + self.LEAK.replace("kmalloc", "init") + self.LEAK),
+                         ["kmemleak: 2 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+                          "unreferenced object (size 32): init old_friend"])
+
+    def test_a_leak_that_nobody_tells_about(self):
+        self.assertEqual(len(self.leaks(self.FOUND)), 1)
+        self.assertEqual(len(self.leaks(self.FOUND + self.LEAK)), 1)
+
+    def test_leaks_that_are_found_while_a_test_runs(self):
+        console = self.read(self.HEAD + self.FIRST + self.FOUND + self.END + self.LEAK + self.DONE)
+        self.assertEqual((len(console.runs[0].splats), len(console.splats)), (1, 1))
+
     def test_hang(self):
         console = self.read(self.HEAD + self.FIRST)
         self.assertFalse(console.finished)
