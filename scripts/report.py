@@ -15,7 +15,7 @@ SPLAT = re.compile(
     r"Internal error|Unable to handle kernel|possible recursive locking|possible circular locking|"
     r"suspicious RCU usage|INFO: task .* blocked|stall[s]? on CPU|detected stall|soft lockup|hard LOCKUP|"
     r"unreferenced object|bad page state|Bad page|list_(add|del) corruption|"
-    r"refcount_t: |HYP panic|nVHE hyp BUG|printk messages dropped|cannot be killed")
+    r"refcount_t: |HYP panic|nVHE hyp [\w -]+ at: |printk messages dropped|cannot be killed")
 KERNEL_LINE = re.compile(r"^\[ *\d+\.\d+\](?:\[[^\]]*\])? (.*)$")
 LEAKS_FOUND = re.compile(r"kmemleak: (\d+) new suspected")
 LEAK = re.compile(r"unreferenced object \S+ (\(size \d+\)):")

@@ -889,7 +889,8 @@ class Console(unittest.TestCase):
                      "INFO: task x:1 blocked for more than 120 seconds.", "BUG: sleeping function called from invalid",
                      "kernel BUG: at x", "Kernel panic - not syncing: x", "Oops: 0000 [#1] SMP", "UBSAN: shift",
                      "rcu: INFO: rcu_sched detected stalls on CPUs/tasks", "Internal error: Oops: 1",
-                     "watchdog: BUG: soft lockup - CPU#0 stuck", "kvm [1]: nVHE hyp BUG at: x", "** 9 printk messages dropped **",
+                     "watchdog: BUG: soft lockup - CPU#0 stuck", "kvm [1]: nVHE hyp BUG at: x.c:1!",
+                     "kvm [40]: nVHE hyp panic at: [<x>] x!", "Kernel panic - not syncing: HYP panic:", "** 9 printk messages dropped **",
                      "kernel BUG at virt/kvm/guest_memfd.c:1!"):
             console = self.read(self.HEAD + f"[    1.0] {text}\n" + self.DONE)
             self.assertEqual(len(console.splats), 1, text)
