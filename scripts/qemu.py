@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Builds the emulator of the x86 machines: a pinned QEMU with patches/qemu.
+"""Builds the emulators of the machines: a pinned QEMU with patches/qemu.
 
-usage: qemu.py         builds build/qemu/obj/qemu-system-x86_64 unless it is up to date
+usage: qemu.py         builds qemu-system-x86_64 and qemu-system-aarch64 in build/qemu/obj unless they are up to date
        qemu.py tree    makes build/qemu/src, a git tree with a commit for the base and one for each patch
        qemu.py export  writes its commits back to patches/qemu
        qemu.py check   strict apply, export is a no-op, trailers, QEMU's checkpatch; KTAP
        qemu.py bisect  every patch compiles on its own
 
-Nested guests go wrong in unpatched versions if each CPU has a thread, and none has a host for SNP guests.
-config/qemu says what is built.
+Nested guests of x86 go wrong in unpatched versions if each CPU has a thread, and none has a host for SNP guests;
+pKVM goes wrong in that of Debian 12. config/qemu says what is built.
 """
 import hashlib
 import os
@@ -27,22 +27,23 @@ import series
 from base import git, git_env
 from common import BUILD, JOBS, ROOT, Fail, Step, output, rel
 
-PROGRAM = "qemu-system-x86_64"
+PROGRAMS = ("qemu-system-x86_64", "qemu-system-aarch64")
 PATCHES = ROOT / "patches/qemu"
 HOME = BUILD / "qemu"
-SOURCE, OBJ, TOOLS, STAMP = HOME / "src", HOME / "obj", HOME / "tools", HOME / "stamp"
+SOURCE, OBJ, TOOLS = HOME / "src", HOME / "obj", HOME / "tools"
+CONFIGURED = HOME / "stamp"  # says for what
 PYTHON = "/usr/bin/python3"  # the distribution's, which has what its packages need
-DEVICES = "configs/devices/x86_64-softmmu/gmem.mak"  # that config/qemu asks for
+DEVICES = "configs/devices/aarch64-softmmu/gmem.mak"  # that config/qemu asks for; that of x86 comes with the same patch
 FIRMWARE = ("/usr/share/seabios", "/usr/share/qemu")
 _lock = threading.Lock()  # machines are booted by threads
 
 
 def command(argv):
     """A machine's emulator and arguments; built, and in place of the distribution's, if it is the one from here."""
-    if argv[0] != PROGRAM:
+    if argv[0] not in PROGRAMS:
         return argv
     with _lock:
-        return [build(), *(word for path in FIRMWARE for word in ("-L", path)), *argv[1:]]
+        return [build(argv[0]), *(word for path in FIRMWARE for word in ("-L", path)), *argv[1:]]
 
 
 def patch_files():
@@ -55,36 +56,44 @@ def key(pin):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def build():
+def build(name=PROGRAMS[0]):
+    """Both are configured together and share most objects; only what is asked for is compiled."""
     pin = common.settings(ROOT / "config/qemu")
-    program = OBJ / PROGRAM
+    program, stamp = OBJ / name, HOME / f"{name}.stamp"
     want = key(pin)
-    if program.exists() and STAMP.exists() and STAMP.read_text() == f"{want}\n{program.stat().st_mtime_ns}\n":
+    if program.exists() and stamp.exists() and stamp.read_text() == f"{want}\n{program.stat().st_mtime_ns}\n":
         return program
-    STAMP.unlink(missing_ok=True)
+    stamp.unlink(missing_ok=True)
     tree(pin)
-    compile_in(OBJ, configure(OBJ, SOURCE, pin))
-    common.write(STAMP, f"{want}\n{program.stat().st_mtime_ns}\n")
+    if not CONFIGURED.exists() or CONFIGURED.read_text() != want:
+        CONFIGURED.unlink(missing_ok=True)
+        configure(OBJ, SOURCE, pin)
+        common.write(CONFIGURED, want)
+    program.unlink(missing_ok=True)  # whoever made it: ninja goes by the time
+    compile_in(OBJ, [name], f"compile {name}", f"{name}-compile.log")
+    common.write(stamp, f"{want}\n{program.stat().st_mtime_ns}\n")
     return program
 
 
+def environment():
+    return {**kernel.ENV, "PYTHONPATH": str(TOOLS / "usr/lib/python3/dist-packages")}
+
+
 def configure(obj, src, pin):
-    env = {**kernel.ENV, "PYTHONPATH": str(TOOLS / "usr/lib/python3/dist-packages")}
     cc = "ccache gcc" if shutil.which("ccache") else "gcc"
     shutil.rmtree(obj, ignore_errors=True)
     obj.mkdir(parents=True)
     with Step("configure QEMU", "qemu-configure.log") as step:
-        step.run([src / "configure", f"--python={PYTHON}", f"--cc={cc}", *pin["configure"].split()], cwd=obj, env=env)
-    return env
+        step.run([src / "configure", f"--python={PYTHON}", f"--cc={cc}", *pin["configure"].split()], cwd=obj, env=environment())
 
 
-def compile_in(obj, env, title="compile QEMU", log="qemu-compile.log", strict=False):
+def compile_in(obj, names, title, log, strict=False):
     def watch(line):
         if done := re.match(r"\[(\d+)/(\d+)\]", line):
             step.progress(f"{done[1]}/{done[2]} steps {100 * int(done[1]) // int(done[2])}%")
 
     with Step(title, log) as step:
-        step.run(["ninja", f"-j{JOBS}", PROGRAM], watch, cwd=obj, env=env)
+        step.run(["ninja", f"-j{JOBS}", *names], watch, cwd=obj, env=environment())
         if strict and (warnings := re.findall(r"^.* warning: .*$", step.log.read_text(errors="replace"), re.M)):
             raise Fail(f"{title}: {len(warnings)} warnings\n    " + "\n    ".join(warnings[:6]), f"see {rel(step.log)}")
 
@@ -255,7 +264,7 @@ def bisect():
         git("clone", "-q", "--shared", "--no-checkout", SOURCE, src, tree=BUILD)
     git("fetch", "-q", "--force", SOURCE, "HEAD", tree=src)
     commits = git("rev-list", "--reverse", f"{series.root_commit(SOURCE)}..FETCH_HEAD", tree=src).split()
-    how, env, compiled = hashlib.sha256(pin["configure"].encode()).hexdigest()[:12], None, 0
+    how, configured, compiled = hashlib.sha256(pin["configure"].encode()).hexdigest()[:12], False, 0
     for number, commit in enumerate(commits, 1):
         subject = git("log", "-1", "--format=%s", commit, tree=src).strip()
         stamp = stamps / f"{how}-{git('rev-parse', commit + '^{tree}', tree=src).strip()}"
@@ -267,8 +276,10 @@ def bisect():
         if not (src / DEVICES).exists():
             print(f"   qemu {number}/{len(commits)} cannot be configured before {DEVICES} is there: {subject}")
             continue
-        env = env or configure(obj, src, pin)
-        compile_in(obj, env, f"qemu {number}/{len(commits)} {subject}", f"bisect-qemu-{number:04d}.log", strict=True)
+        if not configured:
+            configure(obj, src, pin)
+            configured = True
+        compile_in(obj, PROGRAMS, f"qemu {number}/{len(commits)} {subject}", f"bisect-qemu-{number:04d}.log", strict=True)
         common.write(stamp, "")
         compiled += 1
     print(f"qemu: {compiled} of {len(commits)} patches compile on their own, the others cannot be configured alone")
@@ -283,7 +294,8 @@ def main():
     if function := commands["".join(sys.argv[1:])]:
         status = function()
     else:
-        print(f"{rel(command([PROGRAM])[0])} is up to date")
+        for name in PROGRAMS:
+            print(f"{rel(build(name))} is up to date")
     held.close()
     return status or 0
 

@@ -497,7 +497,8 @@ class Emulator(Sandbox):
         (small / "program").write_text("first\n")
         (small / "configure").write_text("#!/bin/sh\necho configured >>../configured\ncat >build.ninja <<EOF\n"
                                          "rule cp\n  command = cp \\$in \\$out\n"
-                                         "build qemu-system-x86_64: cp $(dirname $0)/program\nEOF\n")
+                                         "build qemu-system-x86_64: cp $(dirname $0)/program\n"
+                                         "build qemu-system-aarch64: cp $(dirname $0)/program\nEOF\n")
         (small / "configure").chmod(0o755)
         self.dl = self.repo / "build/dl"
         self.dl.mkdir(parents=True)
@@ -530,7 +531,8 @@ class Emulator(Sandbox):
 
     def test_built_with_the_patches_and_not_twice(self):
         self.works("qemu.py")
-        self.assertEqual((self.repo / "build/qemu/obj/qemu-system-x86_64").read_text(), "patched\n")
+        for name in ("qemu-system-x86_64", "qemu-system-aarch64"):
+            self.assertEqual((self.repo / "build/qemu/obj" / name).read_text(), "patched\n")
         self.assertFalse((self.repo / "build/qemu/src/roms/big").exists())
         self.works("qemu.py")
         self.assertEqual(self.built(), 1)
