@@ -188,6 +188,15 @@ def sample_sources(src, name):
     return [makefile.parent / f"{os.path.splitext(word)[0]}.c" for word in objects[1].split()] if objects else [makefile.parent / f"{name}.c"]
 
 
+def absolute_targets(output, directory):
+    """ccache makes the targets in dependency files relative, and make, which is told absolute ones, takes no notice of a changed header."""
+    relative = os.path.relpath(output, directory) + "/"
+    for path in output.rglob("*.d"):
+        text = path.read_text()
+        if text.startswith(relative):
+            path.write_text(f"{output}/" + text.removeprefix(relative))
+
+
 def build_programs(flavour, programs, src=LINUX):
     """Builds what runs on the kernel: PID 1, KVM selftests, and the samples and tools that are for this architecture."""
     cc, version = flavour.compiler()
@@ -231,6 +240,7 @@ def build_programs(flavour, programs, src=LINUX):
         if names:
             # arm64 generates a header below tools/, which has to exist.
             (flavour.tests / "tools").mkdir(parents=True, exist_ok=True)
+            absolute_targets(flavour.tests, src / "tools/testing/selftests/kvm")
             step.run(["make", "-C", src / "tools/testing/selftests/kvm", f"-j{JOBS}", f"OUTPUT={flavour.tests}",
                       f"ARCH={flavour.arch}", f"CROSS_COMPILE={flavour.cross}", f"CC={cc}",
                       f"KHDR_INCLUDES=-isystem {uapi}", "LDFLAGS=-static",

@@ -24,6 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 import bench  # noqa: E402  (the modules under test)
 import commits  # noqa: E402
+import kernel  # noqa: E402
 import report  # noqa: E402
 import test as runner  # noqa: E402
 
@@ -391,6 +392,18 @@ class Build(Sandbox):
     def setUp(self):
         super().setUp()
         self.works("series.py", "tree")
+
+    def test_header_dependencies(self):
+        """A selftest is compiled again if a header changed, though ccache shortens paths."""
+        with tempfile.TemporaryDirectory() as directory:
+            output = pathlib.Path(directory, "out")
+            output.mkdir()
+            source = pathlib.Path(directory, "a", "b")
+            dep = output / "x.d"
+            dep.write_text("../../out/x.o: x.c include/y.h\n")
+            for _ in range(2):
+                kernel.absolute_targets(output, source)
+                self.assertEqual(dep.read_text(), f"{output}/x.o: x.c include/y.h\n")
 
     def test_nothing_is_built_twice(self):
         self.works("kernel.py", "x86_64")
