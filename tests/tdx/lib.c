@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Console, results, SHA-384, end of the machine. */
+#include "tdx.h"
+
+int lines, failures;
+
+void *memcpy(void *to, const void *from, size_t n)
+{
+	void *ret = to;
+
+	asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) :: "memory");
+	return ret;
+}
+
+void *memset(void *to, int c, size_t n)
+{
+	void *ret = to;
+
+	asm volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(c) : "memory");
+	return ret;
+}
+
+int memcmp(const void *a, const void *b, size_t n)
+{
+	const u8 *x = a, *y = b;
+
+	for (; n; n--, x++, y++)
+		if (*x != *y)
+			return *x - *y;
+	return 0;
+}
+
+static void put(char c)
+{
+	while (!(inb(0x3f8 + 5) & 0x20))
+		;
+	outb(0x3f8, c);
+}
+
+static void number(u64 v, unsigned int base, int width)
+{
+	char buf[24];
+	int n = 0;
+
+	do {
+		buf[n++] = "0123456789abcdef"[v % base];
+		v /= base;
+	} while (v);
+	while (width-- > n)
+		put('0');
+	while (n)
+		put(buf[--n]);
+}
+
+/* %s %d %x %lx, a width pads with zeros */
+static void format(const char *fmt, va_list ap)
+{
+	for (; *fmt; fmt++) {
+		bool l = false;
+		int width = 0;
+		const char *s;
+		long v;
+
+		if (*fmt != '%') {
+			put(*fmt);
+			continue;
+		}
+		for (fmt++; *fmt >= '0' && *fmt <= '9'; fmt++)
+			width = width * 10 + *fmt - '0';
+		for (; *fmt == 'l'; fmt++)
+			l = true;
+		switch (*fmt) {
+		case 'd':
+			v = l ? va_arg(ap, long) : va_arg(ap, int);
+			if (v < 0)
+				put('-');
+			number(v < 0 ? -v : v, 10, width);
+			break;
+		case 'x':
+			number(l ? va_arg(ap, u64) : va_arg(ap, u32), 16, width);
+			break;
+		case 's':
+			for (s = va_arg(ap, const char *); *s; s++)
+				put(*s);
+			break;
+		default:
+			put(*fmt);
+		}
+	}
+}
+
+void printf(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	format(fmt, ap);
+	va_end(ap);
+}
+
+void point(bool ok, const char *fmt, ...)
+{
+	va_list ap;
+
+	printf("%sok %d ", ok ? "" : "not ", ++lines);
+	va_start(ap, fmt);
+	format(fmt, ap);
+	va_end(ap);
+	printf("\n");
+	failures += !ok;
+}
+
+/* QEMU's isa-debug-exit: its exit status is status * 2 + 1. */
+void end(int status)
+{
+	outl(0xf4, status);
+	for (;;)
+		asm volatile("cli; hlt");
+}
+
+void unexpected(u64 vector, u64 rip)
+{
+	printf("Bail out! exception %ld at %lx\n", vector, rip);
+	end(1);
+}
+
+/* FIPS 180-4 */
+static const u64 k[80] = {
+	0x428a2f98d728ae22, 0x7137449123ef65cd, 0xb5c0fbcfec4d3b2f, 0xe9b5dba58189dbbc, 0x3956c25bf348b538, 0x59f111f1b605d019,
+	0x923f82a4af194f9b, 0xab1c5ed5da6d8118, 0xd807aa98a3030242, 0x12835b0145706fbe, 0x243185be4ee4b28c, 0x550c7dc3d5ffb4e2,
+	0x72be5d74f27b896f, 0x80deb1fe3b1696b1, 0x9bdc06a725c71235, 0xc19bf174cf692694, 0xe49b69c19ef14ad2, 0xefbe4786384f25e3,
+	0x0fc19dc68b8cd5b5, 0x240ca1cc77ac9c65, 0x2de92c6f592b0275, 0x4a7484aa6ea6e483, 0x5cb0a9dcbd41fbd4, 0x76f988da831153b5,
+	0x983e5152ee66dfab, 0xa831c66d2db43210, 0xb00327c898fb213f, 0xbf597fc7beef0ee4, 0xc6e00bf33da88fc2, 0xd5a79147930aa725,
+	0x06ca6351e003826f, 0x142929670a0e6e70, 0x27b70a8546d22ffc, 0x2e1b21385c26c926, 0x4d2c6dfc5ac42aed, 0x53380d139d95b3df,
+	0x650a73548baf63de, 0x766a0abb3c77b2a8, 0x81c2c92e47edaee6, 0x92722c851482353b, 0xa2bfe8a14cf10364, 0xa81a664bbc423001,
+	0xc24b8b70d0f89791, 0xc76c51a30654be30, 0xd192e819d6ef5218, 0xd69906245565a910, 0xf40e35855771202a, 0x106aa07032bbd1b8,
+	0x19a4c116b8d2d0c8, 0x1e376c085141ab53, 0x2748774cdf8eeb99, 0x34b0bcb5e19b48a8, 0x391c0cb3c5c95a63, 0x4ed8aa4ae3418acb,
+	0x5b9cca4f7763e373, 0x682e6ff3d6b2b8a3, 0x748f82ee5defb2fc, 0x78a5636f43172f60, 0x84c87814a1f0ab72, 0x8cc702081a6439ec,
+	0x90befffa23631e28, 0xa4506cebde82bde9, 0xbef9a3f7b2c67915, 0xc67178f2e372532b, 0xca273eceea26619c, 0xd186b8c721c0c207,
+	0xeada7dd6cde0eb1e, 0xf57d4f7fee6ed178, 0x06f067aa72176fba, 0x0a637dc5a2c898a6, 0x113f9804bef90dae, 0x1b710b35131c471b,
+	0x28db77f523047d84, 0x32caab7b40c72493, 0x3c9ebe0a15c9bebc, 0x431d67c49c100d4c, 0x4cc5d4becb3e42b6, 0x597f299cfc657e2a,
+	0x5fcb6fab3ad6faec, 0x6c44198c4a475817,
+};
+
+static u64 ror(u64 v, int n)
+{
+	return v >> n | v << (64 - n);
+}
+
+static void block(u64 *h, const u8 *p)
+{
+	u64 w[80], s[8], a, b;
+	int i;
+
+	for (i = 0; i < 16; i++)
+		w[i] = __builtin_bswap64(((const u64 *)p)[i]);
+	for (; i < 80; i++)
+		w[i] = w[i - 16] + w[i - 7] + (ror(w[i - 15], 1) ^ ror(w[i - 15], 8) ^ w[i - 15] >> 7) +
+		       (ror(w[i - 2], 19) ^ ror(w[i - 2], 61) ^ w[i - 2] >> 6);
+	memcpy(s, h, sizeof(s));
+	for (i = 0; i < 80; i++) {
+		a = s[7] + (ror(s[4], 14) ^ ror(s[4], 18) ^ ror(s[4], 41)) + ((s[4] & s[5]) ^ (~s[4] & s[6])) + k[i] + w[i];
+		b = (ror(s[0], 28) ^ ror(s[0], 34) ^ ror(s[0], 39)) + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
+		s[7] = s[6];
+		s[6] = s[5];
+		s[5] = s[4];
+		s[4] = s[3] + a;
+		s[3] = s[2];
+		s[2] = s[1];
+		s[1] = s[0];
+		s[0] = a + b;
+	}
+	for (i = 0; i < 8; i++)
+		h[i] += s[i];
+}
+
+/* Of whole blocks of 128 bytes */
+void sha384(const void *data, size_t size, u8 *digest)
+{
+	u64 h[8] = { 0xcbbb9d5dc1059ed8, 0x629a292a367cd507, 0x9159015a3070dd17, 0x152fecd8f70e5939,
+		     0x67332667ffc00b31, 0x8eb44a8768581511, 0xdb0c2e0d64f98fa7, 0x47b5481dbefa4fa4 };
+	u8 last[128] = { 0x80 };
+	size_t n;
+	int i;
+
+	for (n = 0; n < size; n += 128)
+		block(h, (const u8 *)data + n);
+	*(u64 *)(last + 120) = __builtin_bswap64(size * 8);
+	block(h, last);
+	for (i = 0; i < 6; i++)
+		((u64 *)digest)[i] = __builtin_bswap64(h[i]);
+}
