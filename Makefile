@@ -77,7 +77,7 @@ base: ## have BASE name the newest release that the archive has, and export the 
 check: ## prove the series: strict apply, export is a no-op, trailers, checkpatch, no new warnings of any tool
 	@scripts/tools.sh tree build arm64 check
 	@scripts/series.py check
-	@shellcheck scripts/*.sh tests/snp/*.sh .ci/run
+	@shellcheck -x scripts/*.sh tests/bare/*.sh tests/snp/*.sh tests/tdx/*.sh .ci/run
 	@scripts/commits.py warnings
 	@scripts/commits.py reports
 

@@ -2,22 +2,6 @@
 /* Strings, console, end of the machine. */
 #include "snp.h"
 
-void *memcpy(void *to, const void *from, size_t n)
-{
-	void *ret = to;
-
-	asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) :: "memory");
-	return ret;
-}
-
-void *memset(void *to, int c, size_t n)
-{
-	void *ret = to;
-
-	asm volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(c) : "memory");
-	return ret;
-}
-
 void *memmove(void *to, const void *from, size_t n)
 {
 	char *d = to;
@@ -28,16 +12,6 @@ void *memmove(void *to, const void *from, size_t n)
 	while (n--)
 		d[n] = s[n];
 	return to;
-}
-
-int memcmp(const void *a, const void *b, size_t n)
-{
-	const u8 *x = a, *y = b;
-
-	for (; n; n--, x++, y++)
-		if (*x != *y)
-			return *x - *y;
-	return 0;
 }
 
 size_t strlen(const char *s)

@@ -33,23 +33,8 @@ if [ $# != 0 ]; then
 	exit
 fi
 
-n=0 status=0
-# part NAME [FILTER...]: a boot is one result, those of its tests are below it
-part() {
-	name=$1
-	shift
-	n=$((n + 1))
-	echo "# Subtest: $name"
-	{ boot "$@"; echo $? > "$out/status"; } | sed 's/^/    /'
-	if [ "$(cat "$out/status")" = 0 ]; then
-		echo "ok $n - $name"
-	else
-		echo "not ok $n - $name"
-		status=1
-	fi
-}
-
-echo "KTAP version 1"
+# shellcheck source-path=SCRIPTDIR source=../bare/part.sh
+. "$here/../bare/part.sh"
 part all
 alone=$(sed -n 's/^TEST_ALONE(\([a-z0-9_]*\)).*/\1/p' "$here"/*.c)
 for name in $alone; do
@@ -57,5 +42,4 @@ for name in $alone; do
 done
 CPU=${CPU:-$zen4},rmpread=on part rmpread rmp_
 SMP=2,sockets=2,cores=1,threads=2,maxcpus=4 part sockets_and_threads psp_policy
-echo "1..$n"
-exit $status
+end

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Boot of the first and of the other processors, exception entries, VMRUN. */
 
+#include "vectors.h"
+
 	.section .multiboot, "ax"
 	.align 4
 	.long 0x1badb002, 0x00000003, -(0x1badb002 + 0x00000003)
@@ -126,17 +128,7 @@ boot_stack_end:
 	.align 16
 	.global vector_entries
 vector_entries:
-	v = 0
-	.rept 256
-	.align 16
-	.if v == 8 || (v >= 10 && v <= 14) || v == 17 || v == 21 || v == 29 || v == 30
-	.else
-	pushq $0
-	.endif
-	pushq $v
-	jmp vector_common
-	v = v + 1
-	.endr
+	VECTOR_ENTRIES 256
 
 vector_common:
 	pushq %rax

@@ -4,32 +4,6 @@
 
 int lines, failures;
 
-void *memcpy(void *to, const void *from, size_t n)
-{
-	void *ret = to;
-
-	asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) :: "memory");
-	return ret;
-}
-
-void *memset(void *to, int c, size_t n)
-{
-	void *ret = to;
-
-	asm volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(c) : "memory");
-	return ret;
-}
-
-int memcmp(const void *a, const void *b, size_t n)
-{
-	const u8 *x = a, *y = b;
-
-	for (; n; n--, x++, y++)
-		if (*x != *y)
-			return *x - *y;
-	return 0;
-}
-
 static void put(char c)
 {
 	while (!(inb(0x3f8 + 5) & 0x20))

@@ -22,24 +22,8 @@ boot() {
 	[ $? = 1 ]
 }
 
-n=0 status=0
-# part NAME [ARGUMENT...]: a boot is one result, those of its tests are below it
-part() {
-	name=$1
-	shift
-	n=$((n + 1))
-	echo "# Subtest: $name"
-	{ boot "$@"; echo $? > "$out/status"; } | sed 's/^/    /'
-	if [ "$(cat "$out/status")" = 0 ]; then
-		echo "ok $n - $name"
-	else
-		echo "not ok $n - $name"
-		status=1
-	fi
-}
-
-echo "KTAP version 1"
+# shellcheck source-path=SCRIPTDIR source=../bare/part.sh
+. "$here/../bare/part.sh"
 part module
 part strict ,tdx-host-strict=on -append strict
-echo "1..$n"
-exit $status
+end

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Boot into 64-bit mode with 4 GiB mapped, exceptions, SEAMCALL, and what a TD executes. */
 
+#include "vectors.h"
+
 	.section .text.boot, "ax"
 	.align 4
 	.long 0x1badb002, 0x00000003, -(0x1badb002 + 0x00000003)
@@ -126,17 +128,7 @@ ap_long:
 	.align 16
 	.global vector_entries
 vector_entries:
-	v = 0
-	.rept 32
-	.align 16
-	.if v == 8 || (v >= 10 && v <= 14) || v == 17 || v == 21 || v == 29 || v == 30
-	.else
-	pushq $0
-	.endif
-	pushq $v
-	jmp vector_common
-	v = v + 1
-	.endr
+	VECTOR_ENTRIES 32
 vector_common:
 	movq (%rsp), %rdi
 	movq 16(%rsp), %rsi
