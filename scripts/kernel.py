@@ -29,8 +29,8 @@ for _name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARCH", "CROSS_COMPILE", "T", 
     ENV.pop(_name, None)
 
 
-# Programs that only the emulated host can run, with the library of the KVM selftests.
-SNP_TESTS = ROOT / "tests/snp/linux"
+# Programs that only the emulated hosts can run, with the library of the KVM selftests.
+OWN_TESTS = ROOT / "tests/snp/linux", ROOT / "tests/tdx/linux"
 
 
 class Flavour:
@@ -205,11 +205,11 @@ def build_programs(flavour, programs, src=LINUX):
     names = sorted(set(programs).difference(flavour.samples, flavour.tools, (f"{tool}-test" for tool in flavour.tools)))
     # The test of a tool may be for some architectures only.
     tool_tests = sorted(set(programs).intersection(f"{tool}-test" for tool in flavour.tools))
-    own = [SNP_TESTS / f"{name}.c" for name in names if (SNP_TESTS / f"{name}.c").exists()]
-    names = [name for name in names if SNP_TESTS / f"{name}.c" not in own]
+    own = [path / f"{name}.c" for name in names for path in OWN_TESTS if (path / f"{name}.c").exists()]
+    names = [name for name in names if name not in [path.stem for path in own]]
     stamp = flavour.programs / "stamp"
     key = "\n".join([tree_state(src), common.sha256(init), version, " ".join([*names, *tool_tests]),
-                     *(f"{path.name} {common.sha256(path)}" for path in (*own, *sorted(SNP_TESTS.glob("*.h")) * bool(own)))])
+                     *(f"{path.name} {common.sha256(path)}" for path in (*own, *sorted(header for path in OWN_TESTS for header in path.glob("*.h")) * bool(own)))])
     if stamp.exists() and stamp.read_text() == key:
         return
     stamp.unlink(missing_ok=True)
