@@ -278,6 +278,33 @@ static void mount_all(void)
 	}
 }
 
+/* What the kernel's command line has for a module, which is for who loads it to pass. */
+static const char *module_options(const char *path)
+{
+	static char line[4096], options[512];
+	char name[64], *word, *dot, *rest = line;
+	FILE *file = fopen("/proc/cmdline", "re");
+
+	snprintf(name, sizeof(name), "%s", strrchr(path, '/') + 1);
+	name[strcspn(name, ".")] = 0;
+	for (char *c = name; *c; c++)
+		*c = *c == '-' ? '_' : *c;
+
+	options[0] = 0;
+	if (file && fgets(line, sizeof(line), file)) {
+		while ((word = strsep(&rest, " \n"))) {
+			dot = strchr(word, '.');
+			if (!dot || strncmp(word, name, dot - word) || name[dot - word] ||
+			    strlen(options) + strlen(dot) >= sizeof(options))
+				continue;
+			strcat(strcat(options, dot + 1), " ");
+		}
+	}
+	if (file)
+		fclose(file);
+	return options;
+}
+
 static void load_modules(void)
 {
 	FILE *list = fopen("/modules", "re");
@@ -287,7 +314,7 @@ static void load_modules(void)
 	while (list && fgets(path, sizeof(path), list)) {
 		path[strcspn(path, "\n")] = 0;
 		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
+		if (fd < 0 || syscall(SYS_finit_module, fd, module_options(path), 0))
 			say("module %s not loaded: %s", path, strerror(errno));
 		else
 			say("module %s loaded", path);
