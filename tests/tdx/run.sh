@@ -17,7 +17,7 @@ boot() {
 	# shellcheck disable=SC2086 # QX is several words
 	timeout -s KILL "${T:-300}" "$QEMU" -L /usr/share/seabios -L /usr/share/qemu -nodefaults -nographic -no-reboot -serial stdio \
 		-machine "$machine" -smp 2 -m 4G -accel tcg,thread=multi \
-		-cpu max,vendor=GenuineIntel,family=6,model=173,stepping=1,-svm,+vmx,-hypervisor,phys-bits=46 -device tdx-inject \
+		-cpu max,vendor=GenuineIntel,family=6,model=173,stepping=1,-svm,+vmx,-hypervisor,phys-bits=52 -device tdx-inject \
 		-device isa-debug-exit,iobase=0xf4,iosize=4 -kernel "$out/tdx-tests.elf" "$@" ${QX:-} < /dev/null
 	[ $? = 1 ]
 }
