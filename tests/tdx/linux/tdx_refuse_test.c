@@ -2,7 +2,8 @@
 /*
  * The TDX module refuses to remove a page of a TD. The conversion fails, the TD is dead, all pages
  * stay private, and nobody ever gets the one that's still the TD's: not by a conversion after
- * its memslot is gone, nor from the allocator, which is tried with nearly all memory.
+ * its memslot is gone, nor from the allocator, which is tried with nearly all memory. And how
+ * often TLBs are flushed, which is counted by what would have been refused.
  */
 #include <linux/falloc.h>
 #include <glob.h>
@@ -57,6 +58,11 @@ static bool armed(void)
 	return reg[6];
 }
 
+static void disarm(void)
+{
+	reg[5] = 2;
+}
+
 static void use_all_memory(size_t max)
 {
 	const size_t size = min_t(size_t, sysconf(_SC_AVPHYS_PAGES) / 16 * 15 * PAGE_SIZE, max);
@@ -69,13 +75,61 @@ static void use_all_memory(size_t max)
 	kvm_munmap((void *)p, size);
 }
 
-static struct gmem *create(void)
+static struct gmem *create_pages(u64 nr_pages, u64 step)
 {
-	struct gmem *g = gmem_create(NR, INIT_PRIVATE);
+	struct gmem *g = gmem_create(nr_pages, INIT_PRIVATE);
+	u64 i;
 
 	tdx_launch(g->vm);
-	TEST_ASSERT_EQ(gmem_pre_fault(g, 0, 0, NR), 0);
+	for (i = 0; i < nr_pages; i += step)
+		TEST_ASSERT_EQ(gmem_pre_fault(g, 0, i, 1), 0);
 	return g;
+}
+
+static struct gmem *create(void)
+{
+	return create_pages(NR, 1);
+}
+
+/*
+ * A batch needs a single TDH.MEM.TRACK, and none if nothing is removed: the next one would
+ * be refused.
+ */
+static void expect_tracks(struct gmem *g, int nr, u64 nr_pages)
+{
+	arm(38, nr + 1);
+	gmem_to_shared(g, 0, nr_pages);
+	TEST_ASSERT(armed(), "more than %d TRACK for %lu pages", nr, nr_pages);
+	disarm();
+	gmem_host_fill(g, 0, 1, 0x11);
+	gmem_to_private(g, 0, nr_pages);
+}
+
+static void check_tracks(void)
+{
+	const u64 nr_pages = 64 * 512;
+	struct gmem *g;
+	u64 i;
+
+	printf("one TRACK\n");
+	g = create_pages(512, 1);
+	for (i = 0; i < 512; i += 2)
+		gmem_to_shared(g, i, 1);
+	expect_tracks(g, 1, 512);
+	expect_tracks(g, 0, 512);
+	TEST_ASSERT_EQ(gmem_pre_fault(g, 0, 0, 512), 0);
+	expect_tracks(g, 1, 512);
+	TEST_ASSERT_EQ(gmem_pre_fault(g, 0, 0, 512), 0);
+	arm(38, 2);
+	gmem_punch_hole(g, 0, 512);
+	TEST_ASSERT(armed(), "more than one TRACK for a hole");
+	disarm();
+	gmem_free(g);
+
+	/* All by themselves. */
+	g = create_pages(nr_pages, 512);
+	expect_tracks(g, 1, nr_pages);
+	gmem_free(g);
 }
 
 int main(int argc, char *argv[])
@@ -87,6 +141,7 @@ int main(int argc, char *argv[])
 	setenv(GMEM_VM_TYPE_ENV, "tdx", 1);
 	gmem_require();
 	find_device();
+	check_tracks();
 
 	for (i = 0; i < ARRAY_SIZE(leaves); i++) {
 		const bool track = leaves[i] == 38;
