@@ -4,6 +4,8 @@
  * stay private, and nobody ever gets the one that's still the TD's: not by a conversion after
  * its memslot is gone, nor from the allocator, which is tried with nearly all memory. And how
  * often TLBs are flushed, which is counted by what would have been refused.
+ *
+ * Or it refuses to add one, after which the TD is dead as well, but has got no page to be kept.
  */
 #include <linux/falloc.h>
 #include <glob.h>
@@ -132,6 +134,32 @@ static void check_tracks(void)
 	gmem_free(g);
 }
 
+/* PAGE.ADD and MR.EXTEND before the TD is finalized, SEPT.ADD and PAGE.AUG after that. */
+static void refuse_to_add(int leaf, bool finalized)
+{
+	struct kvm_tdx_init_mem_region region;
+	struct gmem *g = gmem_create(NR, INIT_PRIVATE);
+	int err;
+
+	printf("leaf %d: %s\n", leaf, finalized ? "fault" : "load");
+	if (finalized)
+		tdx_launch(g->vm);
+	arm(leaf, leaf == 3 ? 1 : 3);
+	if (finalized) {
+		gmem_guest_prepare(g, 0, GUEST_TOUCH, 0, NR, 1);
+		err = _vcpu_run(gmem_vcpu(g)) ? errno : 0;
+	} else {
+		region = (struct kvm_tdx_init_mem_region) { .gpa = g->gpa, .nr_pages = NR };
+		err = tdx_init_mem(gmem_vcpu(g), &region, KVM_TDX_MEASURE_MEMORY_REGION);
+	}
+	TEST_ASSERT_EQ(err, EIO);
+	TEST_ASSERT(!armed(), "not reached");
+	ASSERT_REFUSED(g, TO_SHARED, 0, NR, EIO, 0, BACKEND);
+	gmem_expect_run(g, 0, 0, NR, KVM_GMEM_STATE_PRIVATE);
+	gmem_host_expect_sigbus(g, 0, NR);
+	gmem_free(g);
+}
+
 int main(int argc, char *argv[])
 {
 	const int leaves[] = { 29, 7, 38, 41 };
@@ -191,6 +219,11 @@ int main(int argc, char *argv[])
 		gmem_free(g);
 		TEST_ASSERT(!armed(), "not reached");
 	}
+
+	refuse_to_add(2, false);
+	refuse_to_add(16, false);
+	refuse_to_add(3, true);
+	refuse_to_add(6, true);
 
 	use_all_memory(argc > 1 ? atoi(argv[1]) * (size_t)SZ_1M : -1ul);
 	printf("done\n");
