@@ -29,7 +29,8 @@ GUEST = ["/guest/kernel", "/guest/initramfs"]
 SAMPLES = {"x86_64": {"software-protected": ("x86_64", 60, ["gmem-convert-vmm"]),
                       "snp": ("x86_64-snp", 60, ["gmem-convert-vmm", "--type", "snp"]),
                       "tdx": ("x86_64-tdx", 60, ["gmem-convert-vmm", "--type", "tdx"]),
-                      "snp-linux": ("x86_64-snp", 1200, ["gmem-boot-snp", "-c", "2", *GUEST])},
+                      "snp-linux": ("x86_64-snp", 1200, ["gmem-boot-snp", "-c", "2", *GUEST]),
+                      "tdx-linux": ("x86_64-tdx", 600, ["gmem-boot-tdx", "-c", "2", *GUEST])},
            "arm64": {"pkvm-linux": ("arm64-protected", 600, ["gmem-boot-vmm", *GUEST])}}
 OWN_TARGET = ("soak", "kcsan")  # groups that are no part of 'make test'
 RESULT = "test-result"

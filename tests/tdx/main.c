@@ -143,6 +143,7 @@ u64 td_params(void)
 	write64(pa + 8, 3);			/* XFAM */
 	write64(pa + 16, 8);			/* vCPUs */
 	write64(pa + 24, 3 << 3 | 6);		/* 4 levels, write-back */
+	write64(pa + 40, 84);			/* the TSC's frequency: 2100 MHz */
 	return pa;
 }
 
@@ -289,7 +290,7 @@ u64 td_enter(struct td *td)
 }
 
 /* It's waiting for an order, or starts with asking for one. */
-u64 td_order(struct td *td, u64 what, u64 rdx, u64 rdi)
+u64 td_order_more(struct td *td, u64 what, u64 rdx, u64 rdi, u64 r8, u64 r9)
 {
 	static struct td *started;
 	static u64 tdr;
@@ -305,8 +306,15 @@ u64 td_order(struct td *td, u64 what, u64 rdx, u64 rdi)
 	out.rdx = rdx;
 	out.rbx = what;
 	out.rdi = rdi;
+	out.r8 = r8;
+	out.r9 = r9;
 	seamcall_asm(VP_ENTER, &out);
 	return out.rax;
+}
+
+u64 td_order(struct td *td, u64 what, u64 rdx, u64 rdi)
+{
+	return td_order_more(td, what, rdx, rdi, 0, 0);
 }
 
 /* -append strict: on a machine with tdx-host-strict=on */

@@ -240,8 +240,54 @@ static void measurement_tests(void)
 	td_destroy(&td);
 }
 
+#define TD_CTLS			0x1110000300000017UL
+#define TOPOLOGY_CONFIGURED	0x9100000000000019UL
+#define ENUM_TOPOLOGY		BIT(1)
+
+/* What it answers in the host's stead; without a handler, #VE kills the vCPU. */
+static void answer_tests(void)
+{
+	struct td td;
+
+	td_make(&td, LIFE_R, TD_GUEST);
+	WANT("cpuid: a TD", td_order(&td, TD_CPUID, 0x21, 0) == 77 ? out.r9 : 0, 0x65746e49);
+	WANT("cpuid: the last leaf", td_order(&td, TD_CPUID, 0, 0) == 77 ? out.r8 : 0, 0x21);
+	WANT("cpuid: the last one of the others", td_order(&td, TD_CPUID, 0x80000000, 0) == 77 ? out.r8 : 0, 0x80000008);
+	WANT("cpuid: GPAs", td_order(&td, TD_CPUID, 0x80000008, 0) == 77 ? out.r8 & 0xff : 0, 48);
+	WANT("cpuid: the crystal's frequency", td_order(&td, TD_CPUID, 0x15, 0) == 77 ? out.r10 : 0, 25000000);
+	WANT("cpuid: and the TSC's", out.r8 ? out.r9 / out.r8 : 0, 84);
+	WANT("cpuid: what the TD can enable by XSETBV", td_order(&td, TD_CPUID, 0xd, 0) == 77 ? out.r8 : 0, 3);
+	WANT("cpuid: no VMX, no MONITOR, no 5 levels", (td_order(&td, TD_CPUID, 1, 0) == 77 ? out.r10 & 0x28 : 1) |
+	     (td_order(&td, TD_CPUID, 7, 0) == 77 ? out.r10 & BIT(16) : 1), 0);
+	WANT("msr: IA32_MISC_ENABLE can be read", td_order(&td, TD_RDMSR, 0x1a0, 0) == 77 ? out.r8 & 1 : 0, 1);
+	td_order(&td, TDG_VM_RD, 0, TOPOLOGY_CONFIGURED);
+	WANT("topology: the host has configured it", out.rbx ?: out.r8, 1);
+	td_order(&td, TDG_VM_RD, 0, TD_CTLS);
+	WANT("topology: it's off", out.rbx ?: out.r8, 0);
+	td_order_more(&td, TDG_VM_WR, 0, TD_CTLS, 0xff, 0xff);
+	STATUS_IS("topology: what cannot be switched on", out.rbx, TDX_METADATA_FIELD_NOT_WRITABLE);
+	td_order_more(&td, TDG_VM_WR, 0, TD_CTLS, ENUM_TOPOLOGY, ENUM_TOPOLOGY);
+	WANT("topology: the TD switches it on", out.rbx, 0);
+	td_order(&td, TDG_VM_RD, 0, TD_CTLS);
+	WANT("topology: it's on", out.rbx ?: out.r8, ENUM_TOPOLOGY);
+	td_order(&td, TD_CPUID, 0x1f, 0);
+	point(!out.r8 && out.r9 == 1 && out.r10 == 0x100 && !out.r11, "topology: threads: %lx %lx %lx %lx", out.r8, out.r9, out.r10, out.r11);
+	td_order(&td, TD_CPUID, 0x1f, 1);
+	point(!out.r8 && out.r9 == 1 && out.r10 == 0x201 && !out.r11, "topology: cores: %lx %lx %lx %lx", out.r8, out.r9, out.r10, out.r11);
+	WANT("topology: the APIC's number", td_order(&td, TD_RDMSR, 0x802, 0) == 77 ? out.r8 : -1UL, 0);
+	td_destroy(&td);
+
+	td_make(&td, LIFE_R, TD_GUEST);
+	STATUS_IS("topology: #VE if it's off", td_order(&td, TD_CPUID, 0x1f, 0), TDX_NON_RECOVERABLE_VCPU);
+	td_destroy(&td);
+	td_make(&td, LIFE_R, TD_GUEST);
+	STATUS_IS("msr: #VE for the APIC's number, too", td_order(&td, TD_RDMSR, 0x802, 0), TDX_NON_RECOVERABLE_VCPU);
+	td_destroy(&td);
+}
+
 void rule_tests(void)
 {
+	answer_tests();
 	page_tests();
 	key_tests();
 	tracking_tests();

@@ -167,8 +167,8 @@ ap_stack_end:
 /*
  * The code of TDs: a page at 0xfffff000. Page tables at 0x1000 (PML4), 0x2000 (private, 4 GiB), 0x3000 (the same, shared, at 512 GiB).
  * It asks the host for orders by TDG.VP.VMCALL: RBX is a leaf of TDCALL for RCX = RDX, RDX = RDI; or 0x100, read RDX to RSI; 0x101,
- * write RDI to RDX; 0x102, do not stop to copy what is at RDX to RDI, and to count at RDI + 8, until RDI + 16 is not zero. RAX of the
- * leaf goes back in RBX.
+ * write RDI to RDX; 0x102, do not stop to copy what is at RDX to RDI, and to count at RDI + 8, until RDI + 16 is not zero; 0x103,
+ * CPUID of leaf RDX and subleaf RDI to R8-R11; 0x104, RDMSR of RDX to R8 and R9. RAX of the leaf goes back in RBX.
  */
 	.text
 	.align 4096
@@ -199,7 +199,11 @@ td_loop:
 	je 1f
 	cmpq $0x101, %rbx
 	je 2f
-	ja 3f
+	cmpq $0x103, %rbx
+	je 4f
+	ja 5f
+	cmpq $0x102, %rbx
+	je 3f
 	movq %rbx, %rax
 	movq %rdx, %rcx
 	movq %rdi, %rdx
@@ -216,6 +220,19 @@ td_loop:
 	incq 8(%rdi)
 	cmpq $0, 16(%rdi)
 	je 3b
+	jmp td_loop
+4:	movl %edx, %eax
+	movl %edi, %ecx
+	cpuid
+	movl %eax, %r8d
+	movl %ebx, %r9d
+	movl %ecx, %r10d
+	movl %edx, %r11d
+	jmp td_loop
+5:	movl %edx, %ecx
+	rdmsr
+	movl %eax, %r8d
+	movl %edx, %r9d
 	jmp td_loop
 	.align 16
 td_gdt:	.quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff

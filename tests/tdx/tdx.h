@@ -57,7 +57,7 @@ enum { VP_ENTER, MNG_ADDCX, MEM_PAGE_ADD, MEM_SEPT_ADD, VP_ADDCX, MEM_PAGE_AUG =
        VP_CREATE, MNG_RD, MR_EXTEND = 16, MR_FINALIZE, VP_FLUSH, MNG_VPFLUSHDONE, MNG_KEY_FREEID, MNG_INIT, VP_INIT, PAGE_RDMD = 24,
        MEM_SEPT_RD, VP_RD, PAGE_RECLAIM = 28, MEM_PAGE_REMOVE, MEM_SEPT_REMOVE, SYS_KEY_CONFIG, SYS_INIT = 33, SYS_RD, SYS_LP_INIT,
        SYS_TDMR_INIT, MEM_TRACK = 38, MEM_RANGE_UNBLOCK, CACHE_WB, PAGE_WBINVD, VP_WR = 43, SYS_CONFIG = 45, SYS_DISABLE = 69 };
-enum { TDG_INFO = 1, TDG_REPORT = 4, TDG_ACCEPT = 6, TD_READ = 0x100, TD_WRITE, TD_SPIN };
+enum { TDG_INFO = 1, TDG_REPORT = 4, TDG_ACCEPT = 6, TDG_VM_RD, TDG_VM_WR, TD_READ = 0x100, TD_WRITE, TD_SPIN, TD_CPUID, TD_RDMSR };
 
 struct regs { u64 rcx, rdx, r8, r9, r10, r11, r12, r13, r14, r15, rbx, rsi, rdi, rax; u8 cf; };
 void seamcall_asm(u64 leaf, struct regs *r);
@@ -82,6 +82,7 @@ u64 td_params(void);	/* of an ordinary TD, in a page */
 /* An exit's reason; td_order() takes back an order's result in out.rbx, out.rsi */
 u64 td_enter(struct td *td);
 u64 td_order(struct td *td, u64 what, u64 rdx, u64 rdi);
+u64 td_order_more(struct td *td, u64 what, u64 rdx, u64 rdi, u64 r8, u64 r9);
 void module_up(void);
 /* The other processor does it; ap_done() says whether it's through. */
 void ap_up(void);
