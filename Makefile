@@ -1,6 +1,6 @@
 # The only entry point. Each target is one line of glue; the work is in scripts/.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
-export LINUX MIRROR ACCEL APPEND SIGNOFF REVISION T ARCH S TYPE
+export LINUX MIRROR ACCEL APPEND SIGNOFF REVISION T ARCH S TYPE VMM
 
 .DEFAULT_GOAL := help
 .PHONY: help run test soak fuzz kcsan coverage mutants curve bench profile instructions tree export base check bisect mbox tools clean
@@ -11,6 +11,7 @@ help: ## show this list
 	@printf '  %s\n' 'T=PATTERN        test, mutants: only those with that in their name; test: or of that group; bench: groups of rows' \
 	  'S=SECONDS        soak, fuzz: for how long' \
 	  'TYPE=NAME        run: software-protected unless given; snp, snp-linux, tdx, tdx-linux: on an emulated host' \
+	  'VMM=qemu         run: with QEMU as the VMM, which boots Linux, instead of a sample; TYPE as above, without -linux' \
 	  'LINUX=PATH       tree: a tarball or git tree of the base instead of the download' \
 	  'MIRROR=PLACE     tree, base, run, test: the address of a package archive, or a directory that holds one, or the package' \
 	  'ACCEL=NAME       run, test, bench: the accelerator of the emulator; tcg unless given' \

@@ -25,12 +25,15 @@ from common import BUILD, JOBS, LINUX, ROOT, Fail, Step, output, rel
 ENV = dict(os.environ, LC_ALL="C", KBUILD_BUILD_TIMESTAMP="2026-01-01", KBUILD_BUILD_USER="gmem",
            KBUILD_BUILD_HOST="gmem", CCACHE_SLOPPINESS="time_macros", CCACHE_MAXSIZE="10G",
            CCACHE_NAMESPACE="gmem", CCACHE_NOHASHDIR="1", CCACHE_BASEDIR=str(ROOT))
-for _name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARCH", "CROSS_COMPILE", "T", "TYPE", "O", "V", "W", "C"):
+for _name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARCH", "CROSS_COMPILE", "T", "TYPE", "VMM", "O", "V", "W", "C"):
     ENV.pop(_name, None)
 
 
 # Programs that only the emulated hosts can run, with the library of the KVM selftests.
 OWN_TESTS = ROOT / "tests/snp/linux", ROOT / "tests/tdx/linux"
+# Programs that start a real VMM, and PID 1 of its guest.
+VMM_TESTS = ROOT / "tests/vmm"
+VMM_PRELOADS = ("attributes2-only",)
 
 
 class Flavour:
@@ -54,6 +57,7 @@ class Flavour:
         self.samples = values.get("samples", "").split()
         self.tools = values.get("tools", "").split()
         self.guests = {key[len("guest."):]: value for key, value in values.items() if key.startswith("guest.")}
+        self.vmms = {key[len("vmm."):]: value for key, value in values.items() if key.startswith("vmm.")}
         self.objects = int(values["objects"])
         self.variables = shlex.split(values.get("make", ""))
         self.qemu, self.append = shlex.split(values["qemu"]), values["append"]
@@ -206,10 +210,14 @@ def build_programs(flavour, programs, src=LINUX):
     # The test of a tool may be for some architectures only.
     tool_tests = sorted(set(programs).intersection(f"{tool}-test" for tool in flavour.tools))
     own = [path / f"{name}.c" for name in names for path in OWN_TESTS if (path / f"{name}.c").exists()]
-    names = [name for name in names if name not in [path.stem for path in own]]
+    vmm = [VMM_TESTS / f"{name}.c" for name in names if name in flavour.vmms]
+    vmm += [VMM_TESTS / f"{flavour.guests[path.stem]}.c" for path in vmm]
+    names = [name for name in names if name not in [path.stem for path in (*own, *vmm)]]
     stamp = flavour.programs / "stamp"
     key = "\n".join([tree_state(src), common.sha256(init), version, " ".join([*names, *tool_tests]),
-                     *(f"{path.name} {common.sha256(path)}" for path in (*own, *sorted(header for path in OWN_TESTS for header in path.glob("*.h")) * bool(own)))])
+                     *(f"{path.name} {common.sha256(path)}" for path in (*own, *sorted(header for path in OWN_TESTS for header in path.glob("*.h")) * bool(own),
+                                                             *vmm, *sorted(VMM_TESTS.glob("*.h")) * bool(vmm),
+                                                             *[VMM_TESTS / f"{name}.c" for name in VMM_PRELOADS] * bool(vmm)))])
     if stamp.exists() and stamp.read_text() == key:
         return
     stamp.unlink(missing_ok=True)
@@ -228,6 +236,11 @@ def build_programs(flavour, programs, src=LINUX):
                   "headers_install"], env=ENV)
         compiler = [*shlex.split(cc), "-static", "-O2", "-g", "-Wall", "-Wextra", "-isystem", str(uapi)]
         step.run([*compiler, "-o", flavour.programs / "init", init], env=ENV)
+        for path in vmm:
+            step.run([*compiler, "-o", flavour.programs / path.stem, path], env=ENV)
+        for name in VMM_PRELOADS * bool(vmm):
+            step.run([*(word for word in compiler if word != "-static"), "-shared", "-fPIC", "-o", flavour.programs / f"{name}.so",
+                      VMM_TESTS / f"{name}.c"], env=ENV)
         for name, sources in samples.items():
             if sources[0].exists():
                 step.run([*compiler, "-pthread", "-o", flavour.programs / name, *sources], env=ENV)

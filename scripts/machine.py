@@ -64,6 +64,30 @@ def guest(flavour, path, init):
     return ["dir /guest 755 0 0", f"file /guest/kernel {flavour.kernel / flavour.image} 644 0 0", f"file /guest/initramfs {inner} 644 0 0"]
 
 
+# What QEMU's machines need of the distribution's firmware.
+VMM_FIRMWARE = ("bios-microvm.bin", "kvmvapic.bin", "linuxboot_dma.bin")
+
+
+def vmm(flavour, name):
+    """The lines of an initramfs for a VMM: QEMU from config/qemu with its libraries and firmware, below /vmm."""
+    binary = qemu.build(name)
+    stripped = binary.with_name(f"{name}.stripped")
+    if not stripped.exists() or stripped.stat().st_mtime_ns <= binary.stat().st_mtime_ns:
+        output("strip", "-o", stripped, binary)
+    lines = ["dir /vmm 755 0 0", "dir /vmm/lib 755 0 0", "dir /lib64 755 0 0", f"file /vmm/{name} {stripped} 755 0 0"]
+    for line in output("ldd", binary, text=True).splitlines():
+        if found := re.search(r"(/\S+) \(0x", line):
+            target = found[1] if "ld-linux" in found[1] else f"/vmm/lib/{os.path.basename(found[1])}"
+            lines.append(f"file {target} {os.path.realpath(found[1])} 755 0 0")
+    lines += [f"file /vmm/lib/{name}.so {flavour.programs / name}.so 755 0 0" for name in kernel.VMM_PRELOADS]
+    for file in VMM_FIRMWARE:
+        where = [f"{directory}/{file}" for directory in qemu.FIRMWARE if os.path.exists(f"{directory}/{file}")]
+        if not where:
+            raise Fail(f"the firmware {file} is missing", "run 'make tools'")
+        lines.append(f"file /vmm/{file} {os.path.realpath(where[0])} 644 0 0")
+    return lines
+
+
 def initramfs(flavour, path, runs):
     """Writes the initramfs: PID 1, the list of what to run as (seconds, argument list), the programs."""
     lines = ["dir /dev 755 0 0", "dir /proc 755 0 0", "dir /sys 755 0 0", "dir /tmp 1777 0 0", "dir /bin 755 0 0",
@@ -80,6 +104,8 @@ def initramfs(flavour, path, runs):
             lines.append(f"file {known[name]} {kernel.program(flavour, name)} 755 0 0")
             if name in flavour.guests:
                 lines += guest(flavour, path, flavour.guests[name])
+            if name in flavour.vmms:
+                lines += vmm(flavour, flavour.vmms[name])
         if seconds:
             tests += f"{seconds} {' '.join([known[name], *argv[1:]])}\n"
     common.write(path.with_suffix(".tests"), tests)

@@ -5,6 +5,7 @@ usage: qemu.py         builds qemu-system-x86_64 and qemu-system-aarch64 in buil
        qemu.py tree    makes build/qemu/src, a git tree with a commit for the base and one for each patch
        qemu.py export  writes its commits back to patches/qemu
        qemu.py check   strict apply, export is a no-op, trailers, QEMU's checkpatch; KTAP
+       qemu.py test    runs those of QEMU's own tests that the patches add; KTAP
        qemu.py bisect  every patch compiles on its own
 
 Nested guests of x86 go wrong in unpatched versions if each CPU has a thread, and none has a host for SNP guests;
@@ -35,6 +36,8 @@ CONFIGURED = HOME / "stamp"  # says for what
 PYTHON = "/usr/bin/python3"  # the distribution's, which has what its packages need
 DEVICES = "configs/devices/aarch64-softmmu/gmem.mak"  # that config/qemu asks for; that of x86 comes with the same patch
 FIRMWARE = ("/usr/share/seabios", "/usr/share/qemu")
+UNIT_TESTS = ["tests/unit/test-ram-conversion"]
+FUNCTIONAL_TESTS = ["tests/functional/test_convert_in_place.py"]
 _lock = threading.Lock()  # machines are booted by threads
 
 
@@ -245,6 +248,28 @@ def check():
     return 1 if ktap.failed else 0
 
 
+def test():
+    """Unit tests and functional tests, in QEMU's own style, as far as they need no guest."""
+    program = build(PROGRAMS[0])
+    compile_in(OBJ, UNIT_TESTS, "compile QEMU's unit tests", "qemu-unit-compile.log")
+    python = [PYTHON, "-B"]
+    paths = [str(SOURCE / "python"), str(SOURCE / "tests/functional"), environment()["PYTHONPATH"]]
+    env = {**environment(), "PYTHONPATH": ":".join(paths), "QEMU_TEST_QEMU_BINARY": str(program), "QEMU_BUILD_ROOT": str(OBJ)}
+    commands = [([OBJ / name], name) for name in UNIT_TESTS] + [([*python, SOURCE / name], name) for name in FUNCTIONAL_TESTS]
+    results = []
+    for argv, name in commands:
+        done = subprocess.run(argv, cwd=OBJ, env=env, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)
+        found = re.findall(r"^(not )?ok \d+ (?:- )?(.*?)(?: # SKIP (.*))?$", done.stdout, re.M)
+        if done.returncode or not found:
+            found.append(("not ", f"{name} ends with exit status {done.returncode}", ""))
+        results += [(title, [done.stdout[-1500:]] if failed else [], skip) for failed, title, skip in found]
+    ktap = series.Ktap(len(results))
+    for title, problems, skip in results:
+        ktap.result(title, problems, skip)
+    return 1 if ktap.failed else 0
+
+
 def checkpatch(path):
     """That of QEMU, which knows no exceptions: what it says of a patch is argued in a note 'checkpatch: TEXT: reason'."""
     argued = [line.partition(": ")[0] for line in series.Patch(path, SOURCE).note_trailers("checkpatch")]
@@ -286,7 +311,7 @@ def bisect():
 
 
 def main():
-    commands = {"": None, "tree": lambda: tree(common.settings(ROOT / "config/qemu")), "export": export, "check": check, "bisect": bisect}
+    commands = {"": None, "tree": lambda: tree(common.settings(ROOT / "config/qemu")), "export": export, "check": check, "test": test, "bisect": bisect}
     if len(sys.argv) > 2 or "".join(sys.argv[1:]) not in commands:
         print(__doc__)
         return 2

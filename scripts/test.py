@@ -32,6 +32,9 @@ SAMPLES = {"x86_64": {"software-protected": ("x86_64", 60, ["gmem-convert-vmm"])
                       "snp-linux": ("x86_64-snp", 1200, ["gmem-boot-snp", "-c", "2", *GUEST]),
                       "tdx-linux": ("x86_64-tdx", 600, ["gmem-boot-tdx", "-c", "2", *GUEST])},
            "arm64": {"pkvm-linux": ("arm64-protected", 600, ["gmem-boot-vmm", *GUEST])}}
+# The same with VMM=, where Linux is the guest.
+VMMS = {"qemu": {"software-protected": ("x86_64", 900, ["qemu-vmm-test", "--show"]),
+                 "snp": ("x86_64-snp", 300, ["qemu-vmm-test", "--show", "--type", "snp"])}}
 OWN_TARGET = ("soak", "kcsan")  # groups that are no part of 'make test'
 RESULT = "test-result"
 Test = collections.namedtuple("Test", "name machine group seconds ktap argv")
@@ -259,13 +262,18 @@ def sample():
     arch = os.environ.get("ARCH") or next(iter(SAMPLES))
     if arch not in SAMPLES:
         raise Fail(f"no sample VMM for '{arch}'", f"there are those for: {' '.join(SAMPLES)}")
-    kind = os.environ.get("TYPE") or next(iter(SAMPLES[arch]))
-    if kind not in SAMPLES[arch]:
-        raise Fail(f"no type of VM '{kind}' for {arch}", f"there are: {' '.join(SAMPLES[arch])}")
-    name, seconds, argv = SAMPLES[arch][kind]
+    vmm = os.environ.get("VMM")
+    if vmm and (vmm not in VMMS or arch != "x86_64"):
+        raise Fail(f"no VMM '{vmm}' for {arch}", f"there are: {' '.join(VMMS)}, for x86_64, and the samples without VMM=")
+    kinds = VMMS[vmm] if vmm else SAMPLES[arch]
+    kind = os.environ.get("TYPE") or next(iter(kinds))
+    if kind not in kinds:
+        raise Fail(f"no type of VM '{kind}' for {vmm or arch}", f"there are: {' '.join(kinds)}")
+    name, seconds, argv = kinds[kind]
     flavour = kernel.Flavour.machines()[name][0]
     series.tree(keep=True)
-    build(flavour, [])
+    kernel.build_kernel(flavour)
+    kernel.build_programs(flavour, [argv[0]] * bool(vmm))
     if not (flavour.programs / argv[0]).exists():
         raise Fail(f"the series has no samples/kvm/{argv[0]}.c yet", "this command needs it")
     print(f"-- boot {name} and run the sample VMM in it")

@@ -25,6 +25,7 @@ build	ccache	ccache
 build	/usr/include/libfdt.h	libfdt-dev
 build	/usr/include/glib-2.0/glib.h	libglib2.0-dev
 build	/usr/include/zlib.h	zlib1g-dev
+build	/usr/include/numaif.h	libnuma-dev
 build	pkg-config	pkg-config
 build	ninja	ninja-build
 build	/usr/share/doc/python3-venv	python3-venv

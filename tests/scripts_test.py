@@ -29,7 +29,7 @@ import report  # noqa: E402
 import test as runner  # noqa: E402
 
 CLEAN = {key: value for key, value in os.environ.items()
-         if key not in ("LINUX", "SIGNOFF", "REVISION", "T", "TYPE", "ARCH", "ACCEL", "APPEND", "MAKEFLAGS", "GMEM_LOCK_HELD") and
+         if key not in ("LINUX", "SIGNOFF", "REVISION", "T", "TYPE", "VMM", "ARCH", "ACCEL", "APPEND", "MAKEFLAGS", "GMEM_LOCK_HELD") and
          not key.startswith("GIT_")}
 NAMES = ["First change of the small kernel", "Second, by Jörg"]
 
@@ -807,6 +807,8 @@ class Trouble(Sandbox):
         self.fails("no type of VM 'snp' for arm64\n.*there are: pkvm-linux", "test.py", "--run", TYPE="snp", ARCH="arm64")
 
     def test_no_sample_for_architecture(self):
+        self.fails("no VMM 'xen' for x86_64\n.*there are: qemu, for x86_64", "test.py", "--run", VMM="xen")
+        self.fails("no type of VM 'tdx' for qemu\n.*there are: software-protected snp", "test.py", "--run", VMM="qemu", TYPE="tdx")
         self.fails("no sample VMM for 'x86_64-debug'\n.*there are those for: x86_64 arm64", "test.py", "--run", ARCH="x86_64-debug")
 
 

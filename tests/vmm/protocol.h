@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * How the guest and the test talk: by the first sectors of a disk. The guest writes a report and waits for the
+ * answer to it; what the test looks at meanwhile stands still, but for what the guest's other processes do.
+ */
+#define SECTOR		512
+#define REPORT_SECTOR	0	/* "NUMBER TEXT", by the guest */
+#define ANSWER_SECTOR	1	/* "NUMBER COMMAND", by the test */
+#define DISK_SIZE	(1 << 20)
+#define POLL_US		20000
+
+/* What the guest shares and takes back again. */
+#define SHARED_SIZE	(1 << 20)
+
+/* The disk between these two is the guest's to write and read back. */
+#define DATA_START	(64 << 10)

@@ -1,0 +1,774 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * QEMU boots Linux from one guest_memfd, whose pages it converts in place as the guest asks for it. The guest is
+ * qemu-vmm-guest; what it says about its memory is compared with what the kernel of the host says, what QEMU says, and
+ * with how much memory the host has left.
+ *
+ * usage: qemu-vmm-test [--type snp] [--attributes2] [--show]
+ *
+ * --attributes2 has QEMU find no interface of KVM but KVM_SET_MEMORY_ATTRIBUTES2, which can neither be asked for the state
+ * of a page nor says why it can't be converted.
+ * --show prints the state map on the way, instead of one line a case, for people who want to see it.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/kvm.h>
+
+#include "protocol.h"
+
+#define QEMU		"/vmm/qemu-system-x86_64"
+#define FIRMWARE	"/vmm"
+#define GMEM_MAP	"/bin/gmem-map"
+#define MIB		(1ull << 20)
+#define PAGE		4096
+#define SW_RAM		(160 * MIB)
+#define MOVABLE		"64M"
+#define BOOT_MS		600000
+#define ANSWER_MS	240000
+#define ROUNDS		60
+#define ARGS_MAX	64
+
+/* What the kernel says of a guest_memfd, in fdinfo. */
+struct info {
+	unsigned long long size, convertible, private, shared, resident, runs, to_shared, to_private;
+	int fd;
+};
+
+struct vmm {
+	pid_t pid;
+	int qmp, out, disk;
+	unsigned long number;
+	char line[4096], reply[65536];
+	size_t len;
+	char said[4096];		/* the last complaint of QEMU itself */
+	unsigned long long free_before, used_max;
+	bool ended;
+};
+
+static bool show, attributes2;
+static unsigned long long ram = SW_RAM;
+static int cases, failures;
+
+__attribute__((format(printf, 2, 3)))
+static void result(bool ok, const char *format, ...)
+{
+	va_list args;
+
+	failures += !ok;
+	printf("%s %d ", ok ? "ok" : "not ok", ++cases);
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	printf("\n");
+}
+
+__attribute__((format(printf, 1, 2), noreturn))
+static void die(const char *format, ...)
+{
+	va_list args;
+
+	printf("Bail out! ");
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	printf("\n");
+	exit(1);
+}
+
+static long long now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
+}
+
+static unsigned long long mem_free(void)
+{
+	unsigned long long kib = 0;
+	char line[128];
+	FILE *file = fopen("/proc/meminfo", "re");
+
+	while (file && fgets(line, sizeof(line), file) && sscanf(line, "MemFree: %llu", &kib) != 1)
+		;
+	if (file)
+		fclose(file);
+	return kib << 10;
+}
+
+/* Anonymous memory of QEMU itself, which is not the guest's. */
+static unsigned long long own_memory(pid_t pid)
+{
+	unsigned long long kib = 0;
+	char text[128];
+	FILE *file;
+
+	snprintf(text, sizeof(text), "/proc/%d/status", pid);
+	file = fopen(text, "re");
+	while (file && fgets(text, sizeof(text), file) && sscanf(text, "RssAnon: %llu", &kib) != 1)
+		;
+	if (file)
+		fclose(file);
+	return kib << 10;
+}
+
+static void sample(struct vmm *vmm)
+{
+	unsigned long long left = mem_free();
+
+	if (left < vmm->free_before && vmm->free_before - left > vmm->used_max)
+		vmm->used_max = vmm->free_before - left;
+}
+
+/* ---- QEMU ---------------------------------------------------------------- */
+
+static void start(struct vmm *vmm, char **argv)
+{
+	int qmp[2], out[2];
+	char chardev[64];
+	char *more[] = { "-chardev", chardev, "-mon", "chardev=qmp,mode=control", "-nodefaults", "-no-user-config", "-nographic",
+			 "-serial", "stdio", "-L", FIRMWARE, NULL };
+	char *all[ARGS_MAX] = { QEMU };
+	int n = 1;
+
+	*vmm = (struct vmm) { .disk = vmm->disk };
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, qmp) || pipe2(out, O_CLOEXEC))
+		die("socketpair: %s", strerror(errno));
+	fcntl(qmp[0], F_SETFD, FD_CLOEXEC);
+	snprintf(chardev, sizeof(chardev), "socket,id=qmp,fd=%d", qmp[1]);
+	for (char **arg = argv; *arg; arg++)
+		all[n++] = *arg;
+	for (char **arg = more; *arg; arg++)
+		all[n++] = *arg;
+	all[n] = NULL;
+
+	sync();
+	vmm->free_before = mem_free();
+	vmm->pid = fork();
+	if (vmm->pid < 0)
+		die("fork: %s", strerror(errno));
+	if (!vmm->pid) {
+		dup2(out[1], 1);
+		dup2(out[1], 2);
+		setenv("LD_LIBRARY_PATH", FIRMWARE "/lib", 1);
+		if (attributes2)
+			setenv("LD_PRELOAD", FIRMWARE "/lib/attributes2-only.so", 1);
+		execv(QEMU, all);
+		dprintf(2, "%s: %s\n", QEMU, strerror(errno));
+		_exit(127);
+	}
+	close(qmp[1]);
+	close(out[1]);
+	vmm->qmp = qmp[0];
+	vmm->out = out[0];
+}
+
+static void line(struct vmm *vmm, const char *text)
+{
+	if (!strncmp(text, "qemu-system", 11))
+		snprintf(vmm->said, sizeof(vmm->said), "%s", text);
+	else if (show && !strstr(text, "guest: ") && !strstr(text, "swp_guest: "))
+		return;
+	printf("# | %s\n", text);
+}
+
+/* Hands on what QEMU and the guest say; returns whether it is still there. */
+static bool listen_to(struct vmm *vmm, int ms)
+{
+	struct pollfd p = { .fd = vmm->out, .events = POLLIN };
+	char data[1024];
+	ssize_t n;
+
+	if (vmm->ended)
+		return false;
+	sample(vmm);
+	if (poll(&p, 1, ms) <= 0)
+		return true;
+	n = read(vmm->out, data, sizeof(data));
+	if (n <= 0) {
+		waitpid(vmm->pid, NULL, 0);
+		vmm->ended = true;
+		return false;
+	}
+	for (ssize_t i = 0; i < n; i++) {
+		if (data[i] == '\r')
+			continue;
+		if (data[i] == '\n' || vmm->len == sizeof(vmm->line) - 1) {
+			vmm->line[vmm->len] = 0;
+			line(vmm, vmm->line);
+			vmm->len = 0;
+			continue;
+		}
+		vmm->line[vmm->len++] = data[i];
+	}
+	return true;
+}
+
+/* Returns the answer, which is a line; events are skipped. */
+static const char *qmp(struct vmm *vmm, const char *command)
+{
+	long long limit = now_ms() + ANSWER_MS;
+	size_t len = 0;
+
+	if (command && (write(vmm->qmp, command, strlen(command)) < 0 || write(vmm->qmp, "\n", 1) < 0))
+		die("QMP: %s", strerror(errno));
+	while (now_ms() < limit) {
+		struct pollfd p = { .fd = vmm->qmp, .events = POLLIN };
+
+		if (!listen_to(vmm, 0))
+			die("QEMU is gone");
+		if (poll(&p, 1, 20) <= 0)
+			continue;
+		if (read(vmm->qmp, vmm->reply + len, 1) != 1)
+			die("QMP has ended");
+		if (vmm->reply[len] != '\n') {
+			len += len < sizeof(vmm->reply) - 1;
+			continue;
+		}
+		vmm->reply[len] = 0;
+		len = 0;
+		if (!strstr(vmm->reply, "\"event\""))
+			return vmm->reply;
+	}
+	die("no answer to %s", command);
+}
+
+static void hello(struct vmm *vmm)
+{
+	qmp(vmm, NULL);
+	qmp(vmm, "{\"execute\":\"qmp_capabilities\"}");
+}
+
+static void stop(struct vmm *vmm)
+{
+	if (!vmm->ended) {
+		kill(vmm->pid, SIGTERM);
+		for (int i = 0; i < 500 && listen_to(vmm, 20); i++)
+			;
+		if (!vmm->ended) {
+			kill(vmm->pid, SIGKILL);
+			while (listen_to(vmm, 20))
+				;
+		}
+	}
+	close(vmm->qmp);
+	close(vmm->out);
+	if (vmm->disk >= 0)
+		close(vmm->disk);
+}
+
+/* ---- The memory, as the kernel sees it ----------------------------------- */
+
+/* Finds the largest convertible guest_memfd of QEMU, and counts them. */
+static int read_info(pid_t pid, struct info *found)
+{
+	char path[300], text[128];
+	int count = 0;
+	DIR *dir;
+
+	memset(found, 0, sizeof(*found));
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", pid);
+	dir = opendir(path);
+	if (!dir)
+		return 0;
+	for (struct dirent *entry; (entry = readdir(dir));) {
+		struct info info = { .fd = atoi(entry->d_name) };
+		FILE *file;
+
+		snprintf(path, sizeof(path), "/proc/%d/fdinfo/%s", pid, entry->d_name);
+		file = entry->d_name[0] == '.' ? NULL : fopen(path, "re");
+		while (file && fgets(text, sizeof(text), file)) {
+			sscanf(text, "gmem-size: %llu", &info.size);
+			sscanf(text, "gmem-convertible: %llu", &info.convertible);
+			sscanf(text, "gmem-private: %llu", &info.private);
+			sscanf(text, "gmem-shared: %llu", &info.shared);
+			sscanf(text, "gmem-resident: %llu", &info.resident);
+			sscanf(text, "gmem-runs: %llu", &info.runs);
+			sscanf(text, "gmem-to-shared: %llu", &info.to_shared);
+			sscanf(text, "gmem-to-private: %llu", &info.to_private);
+		}
+		if (file)
+			fclose(file);
+		count += info.size > 0;
+		if (info.size > found->size)
+			*found = info;
+	}
+	closedir(dir);
+	return count;
+}
+
+/* Mappings of QEMU as large as half of the guest's memory: there must be one. */
+static int large_mappings(pid_t pid)
+{
+	char text[512];
+	int count = 0;
+	FILE *file;
+
+	snprintf(text, sizeof(text), "/proc/%d/maps", pid);
+	file = fopen(text, "re");
+	while (file && fgets(text, sizeof(text), file)) {
+		unsigned long start, end;
+		char mode[8];
+
+		if (sscanf(text, "%lx-%lx %7s", &start, &end, mode) == 3 && end - start >= ram / 2 && mode[1] == 'w')
+			count++;
+	}
+	if (file)
+		fclose(file);
+	return count;
+}
+
+static void show_map(pid_t pid, const char *when)
+{
+	char number[16], text[512];
+	pid_t child;
+	FILE *out;
+	int p[2];
+
+	printf("# gmem-map, %s:\n", when);
+	snprintf(number, sizeof(number), "%d", pid);
+	fflush(stdout);
+	if (pipe2(p, O_CLOEXEC))
+		return;
+	child = fork();
+	if (!child) {
+		dup2(p[1], 1);
+		dup2(p[1], 2);
+		execl(GMEM_MAP, GMEM_MAP, "--picture", number, NULL);
+		_exit(127);
+	}
+	close(p[1]);
+	out = fdopen(p[0], "r");
+	while (out && fgets(text, sizeof(text), out))
+		printf("#   %s", text);
+	if (out)
+		fclose(out);
+	waitpid(child, NULL, 0);
+}
+
+/* ---- The guest ----------------------------------------------------------- */
+
+/* Waits for the guest's next report, and has the guest wait for an answer. */
+static const char *report(struct vmm *vmm, const char *prefix)
+{
+	static char text[SECTOR + 1];
+	long long limit = now_ms() + BOOT_MS;
+	int n;
+
+	while (now_ms() < limit && listen_to(vmm, 50)) {
+		unsigned long number = 0;
+
+		if (pread(vmm->disk, text, SECTOR, REPORT_SECTOR * SECTOR) == SECTOR && sscanf(text, "%lu %n", &number, &n) == 1 &&
+		    number == vmm->number + 1) {
+			vmm->number++;
+			if (strncmp(text + n, prefix, strlen(prefix)))
+				die("the guest says '%s' instead of '%s'", text, prefix);
+			return text + n + strlen(prefix);
+		}
+	}
+	die("%s before '%s'", vmm->ended ? "QEMU ended" : "the guest says nothing", prefix);
+}
+
+static void answer(struct vmm *vmm, const char *command)
+{
+	char text[SECTOR] = "";
+
+	snprintf(text, sizeof(text), "%lu %s", vmm->number, command);
+	if (pwrite(vmm->disk, text, SECTOR, ANSWER_SECTOR * SECTOR) != SECTOR)
+		die("disk: %s", strerror(errno));
+}
+
+static void clear_disk(struct vmm *vmm)
+{
+	char text[SECTOR] = "";
+
+	vmm->number = 0;
+	if (pwrite(vmm->disk, text, SECTOR, REPORT_SECTOR * SECTOR) != SECTOR ||
+	    pwrite(vmm->disk, text, SECTOR, ANSWER_SECTOR * SECTOR) != SECTOR)
+		die("disk: %s", strerror(errno));
+}
+
+static void open_disk(struct vmm *vmm)
+{
+	vmm->disk = open("/tmp/disk", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (vmm->disk < 0 || ftruncate(vmm->disk, DISK_SIZE))
+		die("/tmp/disk: %s", strerror(errno));
+}
+
+/* ---- The cases ----------------------------------------------------------- */
+
+#define COMMON	"-accel", "kvm", "-smp", "2", "-kernel", "/guest/kernel", "-initrd", "/guest/initramfs", \
+		"-drive", "if=none,id=disk,format=raw,file=/tmp/disk"
+#define APPEND	"console=ttyS0 panic=-1 printk.time=1 ignore_loglevel swiotlb=2048,force nokaslr "
+
+/* On an emulated host XSAVE has another size than a guest expects, and the TSC deadline timer doesn't tick. */
+static char *sw_args[] = {
+	COMMON, "-cpu", "max,-xsave,-tsc-deadline", "-M", "microvm,memory-backend=ram,confidential-guest-support=cgs",
+	"-object", "sw-protected-guest,id=cgs",
+	"-object", "memory-backend-guest-memfd,id=ram,size=160M,host-nodes=1,policy=bind", "-m", "160M",
+	"-global", "virtio-mmio.force-legacy=off", "-device", "virtio-blk-device,drive=disk,iommu_platform=on",
+	"-append", APPEND "rootfstype=ramfs movablecore=" MOVABLE " swp_guest.private=1", NULL
+};
+
+static char *snp_args[] = {
+	"-accel", "kvm", "-cpu", "host,-xsave,xlevel=0x8000001f", "-M",
+	"q35,memory-backend=ram,confidential-guest-support=cgs,kernel-irqchip=split", "-object",
+	"sev-snp-guest,id=cgs,cbitpos=51,reduced-phys-bits=1", "-object", "memory-backend-guest-memfd,id=ram,size=64M", "-m", "64M",
+	"-bios", "/tmp/firmware", NULL
+};
+
+static unsigned long long number_after(const char *text, const char *key)
+{
+	const char *at = strstr(text, key);
+
+	return at ? strtoull(at + strlen(key), NULL, 10) : ~0ull;
+}
+
+/* QEMU's own view, of all its blocks, is the kernel's of the files. */
+static void query(struct vmm *vmm, const struct info *info, const char *when)
+{
+	const char *reply = qmp(vmm, "{\"execute\":\"query-guest-memfd\"}");
+	unsigned long long private = number_after(reply, "\"private\": "), shared = number_after(reply, "\"shared\": ");
+
+	result(private == info->private && shared == info->shared, "query-guest-memfd %s: private %llu KiB, shared %llu KiB", when,
+	       private >> 10, shared >> 10);
+	if (private != info->private || shared != info->shared)
+		printf("# the kernel says %llu and %llu; %s\n", info->private >> 10, info->shared >> 10, reply);
+}
+
+/* All pages that QEMU has mapped are of node 1. */
+static void policy(struct vmm *vmm)
+{
+	char text[512], *at;
+	bool found = false, elsewhere = false;
+	FILE *file;
+
+	snprintf(text, sizeof(text), "/proc/%d/numa_maps", vmm->pid);
+	file = fopen(text, "re");
+	while (file && fgets(text, sizeof(text), file)) {
+		if (!strstr(text, "bind:1"))
+			continue;
+		at = strstr(text, " N1=");
+		if (at && strtoull(at + 4, NULL, 10) > 1000)
+			found = true;
+		if (strstr(text, " N0="))
+			elsewhere = true;
+		printf("# %s", text);
+	}
+	if (file)
+		fclose(file);
+	result(found && !elsewhere, "memory is of the host node that the backend names");
+}
+
+/* The state of each page, by a copy of QEMU's file descriptor: whoever has the file may ask. */
+static void read_states(int fd, bool *shared)
+{
+	struct kvm_gmem_query query = { 0 };
+
+	for (unsigned long long at = 0; at < ram;) {
+		query.offset = at;
+		if (ioctl(fd, KVM_GMEM_QUERY, &query))
+			die("KVM_GMEM_QUERY: %s", strerror(errno));
+		for (; at < query.offset + query.size; at += PAGE)
+			shared[at / PAGE] = query.state == KVM_GMEM_STATE_SHARED;
+	}
+}
+
+static int copy_of(struct vmm *vmm, int fd)
+{
+	int pidfd = syscall(SYS_pidfd_open, vmm->pid, 0);
+	int copy = syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+
+	if (copy < 0)
+		die("pidfd_getfd: %s", strerror(errno));
+	close(pidfd);
+	return copy;
+}
+
+/*
+ * The guest shares a buffer. While somebody uses a page of it the guest can't take it back, and is told EAGAIN; QEMU
+ * says which page it is. Afterwards it can.
+ */
+static void share_and_take_back(struct vmm *vmm, struct info *info)
+{
+	static bool before[SW_RAM / PAGE], after[SW_RAM / PAGE];
+	int fd = copy_of(vmm, info->fd), pipes[2];
+	unsigned long long page = ram, at, named;
+	struct info now;
+	char *map = mmap(NULL, ram, PROT_READ, MAP_SHARED, fd, 0);
+	struct iovec iov = { .iov_len = PAGE };
+
+	if (map == MAP_FAILED || pipe2(pipes, O_CLOEXEC))
+		die("mmap: %s", strerror(errno));
+	read_states(fd, before);
+	answer(vmm, "share");
+	report(vmm, "shared");
+	read_info(vmm->pid, &now);
+	read_states(fd, after);
+	result(now.shared == info->shared + SHARED_SIZE, "the guest shares %u KiB, and %llu KiB become shared", SHARED_SIZE >> 10,
+	       (now.shared - info->shared) >> 10);
+	query(vmm, &now, "with a buffer shared");
+	if (show)
+		show_map(vmm->pid, "with a buffer shared");
+
+	for (at = 0; at < ram && page == ram; at += PAGE)
+		if (after[at / PAGE] && !before[at / PAGE])
+			page = at;
+	iov.iov_base = map + page;
+	if (page == ram || vmsplice(pipes[1], &iov, 1, 0) != PAGE)
+		die("vmsplice: %s", strerror(errno));
+	munmap(map, ram);
+	vmm->said[0] = 0;
+	answer(vmm, "unshare");
+	for (long long limit = now_ms() + ANSWER_MS; !vmm->said[0] && now_ms() < limit && listen_to(vmm, 50);)
+		;
+	named = strstr(vmm->said, "page at ") ? strtoull(strstr(vmm->said, "page at ") + 8, NULL, 16) : ~0ull;
+	result(named == page && strstr(vmm->said, attributes2 ? "not known why" : "referenced"),
+	       "a page in use, at %#llx, can't become private, and QEMU says which it is", page);
+	close(pipes[0]);
+	close(pipes[1]);
+	close(fd);
+	report(vmm, "unshared");
+	read_info(vmm->pid, &now);
+	result(now.shared == info->shared, "the guest takes all of it back once nobody uses it");
+}
+
+/* What the host has lost since QEMU was started is the guest's memory once, not twice. */
+static void one_copy(struct vmm *vmm)
+{
+	unsigned long long own = own_memory(vmm->pid), slack = 24 * MIB;
+	struct info info;
+
+	read_info(vmm->pid, &info);
+	sample(vmm);
+	result(vmm->used_max <= info.resident + own + slack && large_mappings(vmm->pid) == 1,
+	       "one copy: the host has used %llu MiB at most, of which the guest's memory is %llu MiB, and QEMU's own %llu MiB",
+	       vmm->used_max >> 20, info.resident >> 20, own >> 20);
+}
+
+static void ends_well(struct vmm *vmm)
+{
+	answer(vmm, "end");
+	result(!strcmp(report(vmm, "end failed "), "0"), "the guest's processes have found all their memory as it should be");
+}
+
+static void software_protected(void)
+{
+	unsigned long long private;
+	struct info info, now;
+	struct vmm vmm;
+	int count;
+
+	open_disk(&vmm);
+	start(&vmm, sw_args);
+	hello(&vmm);
+	private = strtoull(report(&vmm, "booted private "), NULL, 10);
+	count = read_info(vmm.pid, &info);
+	result(count == 1 && info.convertible && info.size == ram,
+	       "the guest's memory is one convertible guest_memfd of %llu MiB", info.size >> 20);
+	result(private > 0 && info.private == private, "the guest has made %llu KiB private, and %llu KiB are", private >> 10,
+	       info.private >> 10);
+	query(&vmm, &info, "after boot");
+	policy(&vmm);
+	show_map(vmm.pid, "after boot");
+
+	share_and_take_back(&vmm, &info);
+	read_info(vmm.pid, &info);
+	for (int i = 0; i < ROUNDS; i += 20) {
+		answer(&vmm, "rounds 20");
+		report(&vmm, "rounds ");
+	}
+	read_info(vmm.pid, &now);
+	result(now.to_private > info.to_private && now.private == private &&
+	       now.to_private - info.to_private == now.to_shared - info.to_shared,
+	       "%d rounds: %llu times shared, %llu times taken back, while others compute", ROUNDS, now.to_shared - info.to_shared,
+	       now.to_private - info.to_private);
+	show_map(vmm.pid, "after all rounds");
+	one_copy(&vmm);
+	ends_well(&vmm);
+
+	/* The guest is waiting. All is shared again before the first instruction. */
+	qmp(&vmm, "{\"execute\":\"stop\"}");
+	clear_disk(&vmm);
+	read_info(vmm.pid, &info);
+	qmp(&vmm, "{\"execute\":\"system_reset\"}");
+	for (int i = 0; i < 20; i++)
+		listen_to(&vmm, 50);
+	read_info(vmm.pid, &now);
+	result(info.private == private && !now.private && now.shared == ram, "a reset makes all %llu MiB shared", now.shared >> 20);
+	query(&vmm, &now, "after the reset");
+	qmp(&vmm, "{\"execute\":\"cont\"}");
+	private = strtoull(report(&vmm, "booted private "), NULL, 10);
+	read_info(vmm.pid, &now);
+	result(private > 0 && now.private == private, "after it the guest boots again");
+	ends_well(&vmm);
+	stop(&vmm);
+}
+
+/*
+ * Firmware for an SNP guest: in real mode all memory is private, and what is needed of the GHCB protocol fits into an
+ * MSR. It shares some pages, takes back half of them, and halts. In front of the reset vector there is what OVMF has
+ * there for the VMM: where the pages for secrets and CPUID are, and where other CPUs begin.
+ */
+#define FW_SIZE		0x10000
+#define FW_SHARED	0x1000000
+#define FW_PAGES	16
+#define FW_TAKEN_BACK	8
+#define FW_LAUNCHED	2	/* pages in memory: secrets, CPUID */
+#define STR_(x)		#x
+#define STR(x)		STR_(x)
+
+asm(".pushsection .rodata, \"a\"\n"
+	".code16\n"
+	".globl	firmware, firmware_end\n"
+	"firmware:\n"
+	"	mov	$0xc0010130, %ecx\n"	/* the GHCB's MSR: page state change */
+	"	mov	$" STR(FW_PAGES) ", %esi\n"
+	"	mov	$2 << 20, %edx\n"	/* to shared */
+	"	mov	$" STR(FW_SHARED) ", %edi\n"
+	"1:	mov	%edi, %eax\n"
+	"	or	$0x14, %eax\n"
+	"	wrmsr\n"
+	"	.byte	0xf3\n	vmmcall\n"	/* VMGEXIT */
+	"	mov	$2 << 20, %edx\n"
+	"	add	$0x1000, %edi\n"
+	"	dec	%esi\n"
+	"	jnz	1b\n"
+	"	mov	$" STR(FW_TAKEN_BACK) ", %esi\n"
+	"	mov	$" STR(FW_SHARED) ", %edi\n"
+	"2:	mov	%edi, %eax\n"
+	"	or	$0x14, %eax\n"
+	"	mov	$1 << 20, %edx\n"	/* to private */
+	"	wrmsr\n"
+	"	.byte	0xf3\n	vmmcall\n"	/* VMGEXIT */
+	"	add	$0x1000, %edi\n"
+	"	dec	%esi\n"
+	"	jnz	2b\n"
+	"3:	hlt\n"
+	"	jmp	3b\n"
+
+	".org	firmware + 0xff00\n"
+	".set	METADATA, 0x10000 - 0xff00\n"
+	"	.ascii	\"ASEV\"\n"
+	"	.long	16 + 2 * 12, 1, 2\n"
+	"	.long	0x80d000, 0x1000, 2\n"	/* secrets */
+	"	.long	0x80e000, 0x1000, 3\n"	/* CPUID */
+
+	/* Each entry ends with its size and its GUID, the last one is the table's own. */
+	".org	firmware + 0xffd0 + 16 - 62\n"
+	"	.long	METADATA\n"
+	"	.short	22\n"
+	"	.byte	0x66, 0x65, 0x88, 0xdc, 0x4a, 0x98, 0x98, 0x47, 0xa7, 0x5e, 0x55, 0x85, 0xa7, 0xbf, 0x67, 0xcc\n"
+	"	.long	0xfffffff0\n"
+	"	.short	22\n"
+	"	.byte	0xde, 0x71, 0xf7, 0x00, 0x7e, 0x1a, 0xcb, 0x4f, 0x89, 0x0e, 0x68, 0xc7, 0x7e, 0x2f, 0xb4, 0x4e\n"
+	"	.short	62\n"
+	"	.byte	0xde, 0x82, 0xb5, 0x96, 0xb2, 0x1f, 0xf7, 0x45, 0xba, 0xea, 0xa3, 0x66, 0xc5, 0x5a, 0x08, 0x2d\n"
+	".org	firmware + 0xfff0\n"
+	"	jmp	firmware\n"
+	".org	firmware + 0x10000\n"
+	"firmware_end:\n"
+	".code64\n"
+	".popsection");
+
+extern const char firmware[], firmware_end[];
+
+/* An SNP guest is launched from one guest_memfd, where it is, and converts. */
+static void snp(void)
+{
+	struct info info = { 0 };
+	struct vmm vmm = { .disk = -1 };
+	int fd = open("/tmp/firmware", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	if (fd < 0 || write(fd, firmware, firmware_end - firmware) != FW_SIZE)
+		die("/tmp/firmware: %s", strerror(errno));
+	close(fd);
+	ram = 64 * MIB;
+	start(&vmm, snp_args);
+	hello(&vmm);
+	for (long long limit = now_ms() + BOOT_MS; now_ms() < limit && listen_to(&vmm, 50);) {
+		read_info(vmm.pid, &info);
+		if (info.to_shared == FW_PAGES && info.shared == (FW_PAGES - FW_TAKEN_BACK) * PAGE)
+			break;
+	}
+	result(!vmm.ended && info.convertible && info.size == ram && large_mappings(vmm.pid) == 1,
+	       "an SNP guest is launched from one convertible guest_memfd of %llu MiB", info.size >> 20);
+	/* QEMU has made private what the firmware of the host loads, and then the rest by one conversion. */
+	result(info.to_private == FW_LAUNCHED + 1 + FW_TAKEN_BACK && info.private == ram - info.shared && info.to_shared == FW_PAGES,
+	       "all is private but for what the guest shares: %llu pages shared, %u of them taken back", info.to_shared, FW_TAKEN_BACK);
+	if (!vmm.ended)
+		query(&vmm, &info, "of the SNP guest");
+	show_map(vmm.pid, "of the SNP guest");
+	stop(&vmm);
+}
+
+/* QEMU refuses, and says why. */
+static void refused(char **argv, const char *why)
+{
+	struct vmm vmm = { .disk = -1 };
+
+	start(&vmm, argv);
+	while (listen_to(&vmm, 50))
+		;
+	result(strstr(vmm.said, why), "refused: %s", why);
+	close(vmm.qmp);
+	close(vmm.out);
+}
+
+static void refusals(void)
+{
+	static char *no_vm[] = { "-accel", "kvm", "-M", "microvm,memory-backend=ram", "-m", "64M", "-object",
+				 "memory-backend-guest-memfd,id=ram,size=64M", NULL };
+	static char *no_share[] = { "-accel", "kvm", "-M", "microvm,memory-backend=ram,confidential-guest-support=cgs", "-m", "64M",
+				    "-object", "sw-protected-guest,id=cgs", "-object",
+				    "memory-backend-guest-memfd,id=ram,size=64M,share=off", NULL };
+
+	refused(no_vm, "can't convert guest_memfd in place");
+	refused(no_share, "can't be mapped with share=off");
+}
+
+int main(int argc, char **argv)
+{
+	const char *type = "sw";
+
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--show"))
+			show = true;
+		else if (!strcmp(argv[i], "--attributes2"))
+			attributes2 = true;
+		else if (!strcmp(argv[i], "--type") && i + 1 < argc)
+			type = argv[++i];
+		else
+			die("usage: %s [--type snp] [--attributes2] [--show]", argv[0]);
+	}
+	signal(SIGPIPE, SIG_IGN);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	printf("TAP version 13\n");
+	if (!strcmp(type, "snp")) {
+		snp();
+	} else {
+		software_protected();
+		refusals();
+	}
+	printf("1..%d\n", cases);
+	return failures ? 1 : 0;
+}
