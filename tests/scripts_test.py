@@ -806,9 +806,11 @@ class Trouble(Sandbox):
         self.fails("no type of VM 'sev' for x86_64\n.*there are: software-protected snp tdx snp-linux tdx-linux", "test.py", "--run", TYPE="sev")
         self.fails("no type of VM 'snp' for arm64\n.*there are: pkvm-linux", "test.py", "--run", TYPE="snp", ARCH="arm64")
 
-    def test_no_sample_for_architecture(self):
+    def test_unknown_vmm(self):
         self.fails("no VMM 'xen' for x86_64\n.*there are: qemu, for x86_64", "test.py", "--run", VMM="xen")
         self.fails("no type of VM 'tdx' for qemu\n.*there are: software-protected snp", "test.py", "--run", VMM="qemu", TYPE="tdx")
+
+    def test_no_sample_for_architecture(self):
         self.fails("no sample VMM for 'x86_64-debug'\n.*there are those for: x86_64 arm64", "test.py", "--run", ARCH="x86_64-debug")
 
 
