@@ -10,7 +10,7 @@ help: ## show this list
 	@printf '\n%s\n' 'Variables:'
 	@printf '  %s\n' 'T=PATTERN        test, mutants: only those with that in their name; test: or of that group; bench: groups of rows' \
 	  'S=SECONDS        soak, fuzz: for how long' \
-	  'TYPE=NAME        run: software-protected unless given; snp, snp-linux, tdx, tdx-linux: on an emulated host' \
+	  'TYPE=NAME        run: software-protected unless given; swp-linux; snp, snp-linux, tdx, tdx-linux: on an emulated host' \
 	  'VMM=qemu         run: with QEMU as the VMM, which boots Linux, instead of a sample; TYPE as above, without -linux' \
 	  'LINUX=PATH       tree: a tarball or git tree of the base instead of the download' \
 	  'MIRROR=PLACE     tree, base, run, test: the address of a package archive, or a directory that holds one, or the package' \

@@ -803,7 +803,7 @@ class Trouble(Sandbox):
         self.fails("no test in tests/list", "test.py", T="no-such-test")
 
     def test_unknown_type_of_vm(self):
-        self.fails("no type of VM 'sev' for x86_64\n.*there are: software-protected snp tdx snp-linux tdx-linux", "test.py", "--run", TYPE="sev")
+        self.fails("no type of VM 'sev' for x86_64\n.*there are: software-protected swp-linux snp tdx snp-linux tdx-linux", "test.py", "--run", TYPE="sev")
         self.fails("no type of VM 'snp' for arm64\n.*there are: pkvm-linux", "test.py", "--run", TYPE="snp", ARCH="arm64")
 
     def test_unknown_vmm(self):
