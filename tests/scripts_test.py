@@ -1067,6 +1067,10 @@ class Repository(unittest.TestCase):
         for target in re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split():
             self.assertRegex(text, rf"(?m)^  make {target} ")
 
+    def test_patches_have_one_author(self):
+        for patch in ROOT.glob("patches/*/*.patch"):
+            self.assertRegex(patch.read_text(), r"(?m)\AFrom [^\n]*\n?From: gmem-convert developers <|\AFrom: gmem-convert developers <", patch)
+
 
 class KtapResult(unittest.TestResult):
     """Prints each result as a KTAP line; the text of a failure goes before it as comments."""
