@@ -59,9 +59,9 @@ def cpio(flavour, path, lines):
 
 def guest(flavour, path, init):
     """The lines of an initramfs for the guest of a sample that boots Linux: the machine's own, with a PID 1 of its own."""
-    inner = path.with_name(f"{path.stem}-guest.cpio")
+    inner = path.with_name(f"{path.stem}-{init}.cpio")
     cpio(flavour, inner, ["dir /dev 755 0 0", "nod /dev/console 600 0 0 c 5 1", f"file /init {kernel.program(flavour, init)} 755 0 0"])
-    return ["dir /guest 755 0 0", f"file /guest/kernel {flavour.kernel / flavour.image} 644 0 0", f"file /guest/initramfs {inner} 644 0 0"]
+    return ["dir /guest 755 0 0", f"file /guest/kernel {flavour.kernel / flavour.image} 644 0 0", f"file /guest/{init} {inner} 644 0 0"]
 
 
 # What QEMU's machines need of the distribution's firmware.
@@ -103,7 +103,7 @@ def initramfs(flavour, path, runs):
             known[name] = "/bin/" + name.replace("/", "-")
             lines.append(f"file {known[name]} {kernel.program(flavour, name)} 755 0 0")
             if name in flavour.guests:
-                lines += guest(flavour, path, flavour.guests[name])
+                lines += [line for line in guest(flavour, path, flavour.guests[name]) if line not in lines]
             if name in flavour.vmms:
                 lines += vmm(flavour, flavour.vmms[name])
         if seconds:

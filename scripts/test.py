@@ -25,7 +25,7 @@ import series
 from common import LOGS, ROOT, Fail, Step, rel
 
 # The sample VMMs of 'make run', by ARCH and TYPE: in which machine, its time limit, its arguments.
-GUEST = ["/guest/kernel", "/guest/initramfs"]
+GUEST = ["/guest/kernel", "/guest/gmem-boot-guest"]
 SAMPLES = {"x86_64": {"software-protected": ("x86_64", 60, ["gmem-convert-vmm"]),
                       "swp-linux": ("x86_64", 600, ["gmem-boot-swp", "-c", "2", *GUEST]),
                       "snp": ("x86_64-snp", 60, ["gmem-convert-vmm", "--type", "snp"]),

@@ -416,7 +416,7 @@ static void open_disk(struct vmm *vmm)
 
 /* ---- The cases ----------------------------------------------------------- */
 
-#define COMMON	"-accel", "kvm", "-smp", "2", "-kernel", "/guest/kernel", "-initrd", "/guest/initramfs", \
+#define COMMON	"-accel", "kvm", "-smp", "2", "-kernel", "/guest/kernel", "-initrd", "/guest/qemu-vmm-guest", \
 		"-drive", "if=none,id=disk,format=raw,file=/tmp/disk"
 #define APPEND	"console=ttyS0 panic=-1 printk.time=1 ignore_loglevel swiotlb=2048,force nokaslr "
 
