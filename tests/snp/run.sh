@@ -3,29 +3,19 @@
 # filters all of them, in as many boots as that takes.
 # QEMU (another emulator), SMP, MEM, THREADS, CPU, QX (more arguments), T (timeout in seconds), OUTPUT from the environment.
 # Exit status 0: all is well.
-here=$(dirname "$(realpath "$0")")
-root=$here/../..
-if [ -z "$QEMU" ]; then
-	"$root/scripts/qemu.py" >&2 || exit 2
-	QEMU=$root/build/qemu/obj/qemu-system-x86_64
-fi
-out=${OUTPUT:-$root/build/snp-tests}
-make -s -C "$here" OUTPUT="$out" >&2 || exit 2
+# shellcheck source-path=SCRIPTDIR source=../bare/emulator.sh
+. "$(dirname "$(realpath "$0")")/../bare/emulator.sh"
 zen4=max,vendor=AuthenticAMD,family=25,model=17,stepping=1,-hypervisor,phys-bits=48
 
 # boot [FILTER...]
 boot() {
-	# shellcheck disable=SC2086 # QX is several words
-	timeout -s KILL "${T:-1400}" "$QEMU" -L /usr/share/seabios -L /usr/share/qemu -nodefaults -nographic -no-reboot -serial stdio \
+	emulator 1400 \
 		-chardev "socket,id=mon,path=snp-tests-$$,abstract=on,server=on,wait=off" -mon mon \
 		-chardev "socket,id=com2,path=snp-tests-$$,abstract=on" -serial chardev:com2 \
 		-machine q35,snp-host=on -smp "${SMP:-2}" -m "${MEM:-4G}" -accel tcg,thread="${THREADS:-multi}" -cpu "${CPU:-$zen4}" \
 		-device amd-iommu,snpsup=on,intremap=on -device amd-psp -global amd-psp.inject=on \
 		-device edu,dma_mask=0xffffffffffff \
-		-blockdev null-co,node-name=d,read-zeroes=on,size=1048576 -device ide-hd,drive=d,bus=ide.0 \
-		-device isa-debug-exit,iobase=0xf4,iosize=4 \
-		-kernel "$out/snp-tests.elf" -append "$*" ${QX:-} < /dev/null
-	[ $? = 1 ]
+		-blockdev null-co,node-name=d,read-zeroes=on,size=1048576 -device ide-hd,drive=d,bus=ide.0 -append "$*"
 }
 
 if [ $# != 0 ]; then
@@ -33,8 +23,6 @@ if [ $# != 0 ]; then
 	exit
 fi
 
-# shellcheck source-path=SCRIPTDIR source=../bare/part.sh
-. "$here/../bare/part.sh"
 part all
 alone=$(sed -n 's/^TEST_ALONE(\([a-z0-9_]*\)).*/\1/p' "$here"/*.c)
 for name in $alone; do
