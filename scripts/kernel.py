@@ -201,6 +201,17 @@ def absolute_targets(output, directory):
             path.write_text(f"{output}/" + text.removeprefix(relative))
 
 
+def library_objects(output, directory):
+    """Of the selftests' library. An object stays when its source gets another name; two of them would define the same."""
+    found = []
+    for path in sorted((output / "lib").rglob("*.o")):
+        rule = path.with_suffix(".d")
+        source = rule.read_text().replace("\\\n", " ").partition(":")[2].split()[0] if rule.exists() else ""
+        if (directory / source).exists():
+            found.append(path)
+    return found
+
+
 def build_programs(flavour, programs, src=LINUX):
     """Builds what runs on the kernel: PID 1, KVM selftests, and the samples and tools that are for this architecture."""
     cc, version = flavour.compiler()
@@ -268,7 +279,7 @@ def build_programs(flavour, programs, src=LINUX):
                        src / "tools/include", src / f"tools/arch/{flavour.arch}/include"]
             step.run([*shlex.split(cc), "-static", "-pthread", "-no-pie", "-O2", "-g", "-std=gnu99", "-Wall", "-fno-strict-aliasing",
                       "-fno-stack-protector", "-U_FORTIFY_SOURCE", "-DCONFIG_64BIT", *(f"-I{path}" for path in include),
-                      "-isystem", uapi, "-o", flavour.programs / path.stem, path, *sorted((flavour.tests / "lib").rglob("*.o"))],
+                      "-isystem", uapi, "-o", flavour.programs / path.stem, path, *library_objects(flavour.tests, selftests / "kvm")],
                      env=ENV)
     common.write(stamp, key)
 

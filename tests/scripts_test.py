@@ -405,6 +405,19 @@ class Build(Sandbox):
                 kernel.absolute_targets(output, source)
                 self.assertEqual(dep.read_text(), f"{output}/x.o: x.c include/y.h\n")
 
+    def test_library_objects(self):
+        """A selftest's library file that got another name leaves an object behind, which isn't linked."""
+        with tempfile.TemporaryDirectory() as directory:
+            output, source = pathlib.Path(directory, "out"), pathlib.Path(directory, "kvm")
+            for path in (output / "lib", source / "lib"):
+                path.mkdir(parents=True)
+            for name in ("old", "new", "asm"):
+                (output / f"lib/{name}.o").touch()
+            for name in ("old", "new"):
+                (output / f"lib/{name}.d").write_text(f"{output}/lib/{name}.o: \\\n lib/{name}.c include/x.h\n")
+            (source / "lib/new.c").touch()
+            self.assertEqual([path.name for path in kernel.library_objects(output, source)], ["asm.o", "new.o"])
+
     def test_nothing_is_built_twice(self):
         self.works("kernel.py", "x86_64")
         self.assertIn("compile x86_64", self.out)
