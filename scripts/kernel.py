@@ -33,7 +33,7 @@ for _name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARCH", "CROSS_COMPILE", "T", 
 OWN_TESTS = ROOT / "tests/snp/linux", ROOT / "tests/tdx/linux"
 # Programs that start a real VMM, and PID 1 of its guest.
 VMM_TESTS = ROOT / "tests/vmm"
-VMM_PRELOADS = ("attributes2-only",)
+VMM_PRELOADS = ("attributes2-only", "remote-ioctl")
 
 
 class Flavour:

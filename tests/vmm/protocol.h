@@ -14,3 +14,6 @@
 
 /* The disk between these two is the guest's to write and read back. */
 #define DATA_START	(64 << 10)
+
+/* A second disk, that a program of the guest drives itself. Each of its words has the number of its page. */
+#define RAW_SIZE	(2 << 20)

@@ -9,6 +9,8 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,6 +26,11 @@
 #include <unistd.h>
 
 #include <linux/swp-guest.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_mmio.h>
+#include <linux/virtio_ring.h>
 
 #include "protocol.h"
 
@@ -136,12 +143,18 @@ static int worker(int n, const volatile bool *stop)
 	return 0;
 }
 
-static void convert(unsigned long cmd, void *mem, size_t size)
+static int try_convert(unsigned long cmd, void *mem, size_t size)
 {
 	struct swp_guest_range range = { .addr = (uintptr_t)mem, .size = size };
+
+	return ioctl(driver, cmd, &range) ? errno : 0;
+}
+
+static void convert(unsigned long cmd, void *mem, size_t size)
+{
 	int tries = 0;
 
-	while (ioctl(driver, cmd, &range)) {
+	while ((errno = try_convert(cmd, mem, size))) {
 		if (errno != EAGAIN || tries++ == 10)
 			die(cmd == SWP_GUEST_SHARE ? "share" : "take back");
 		say("the host says EAGAIN");
@@ -196,6 +209,335 @@ static unsigned long parameter(const char *path)
 	return value;
 }
 
+/* ---- A virtio disk, driven by a program whose memory is private unless it shares it ---- */
+
+#define VIRTIO_BASE	0xfeb00000
+#define VIRTIO_STEP	0x200
+#define VIRTIO_SLOTS	24
+#define QUEUE_SIZE	8
+#define FEATURES	(1ull << VIRTIO_F_VERSION_1)
+
+struct request {
+	struct virtio_blk_outhdr header;
+	uint8_t status;
+};
+
+/* A page each, as each is shared and taken back on its own. */
+struct ring {
+	struct vring_desc desc[QUEUE_SIZE];
+	struct vring_avail avail;
+	uint16_t heads[QUEUE_SIZE + 1];
+	struct vring_used used __attribute__((aligned(64)));
+	struct vring_used_elem elems[QUEUE_SIZE];
+};
+
+static struct {
+	volatile uint8_t *regs;
+	volatile struct ring *ring;
+	struct request *request;
+	uint64_t *data;
+	uint16_t submitted;
+} raw;
+
+static uint64_t physical(void *mem)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t entry = 0;
+
+	if (pread(fd, &entry, sizeof(entry), (uintptr_t)mem / PAGE * sizeof(entry)) != sizeof(entry) || !(entry << 9))
+		die("pagemap");
+	close(fd);
+	return (entry & ((1ull << 55) - 1)) * PAGE + (uintptr_t)mem % PAGE;
+}
+
+static uint32_t get(unsigned int reg)
+{
+	return *(volatile uint32_t *)(raw.regs + reg);
+}
+
+static void put(unsigned int reg, uint32_t value)
+{
+	*(volatile uint32_t *)(raw.regs + reg) = value;
+}
+
+static void put64(unsigned int low, uint64_t value)
+{
+	put(low, value);
+	put(low + 4, value >> 32);
+}
+
+static void raw_reset(void)
+{
+	uint64_t ring = physical((void *)raw.ring);
+
+	put(VIRTIO_MMIO_STATUS, 0);
+	memset((void *)raw.ring, 0, sizeof(*raw.ring));
+	raw.submitted = 0;
+	put(VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+	for (int i = 0; i < 2; i++) {
+		put(VIRTIO_MMIO_DRIVER_FEATURES_SEL, i);
+		put(VIRTIO_MMIO_DRIVER_FEATURES, FEATURES >> 32 * i);
+	}
+	put(VIRTIO_MMIO_STATUS, get(VIRTIO_MMIO_STATUS) | VIRTIO_CONFIG_S_FEATURES_OK);
+	put(VIRTIO_MMIO_QUEUE_SEL, 0);
+	put(VIRTIO_MMIO_QUEUE_NUM, QUEUE_SIZE);
+	put64(VIRTIO_MMIO_QUEUE_DESC_LOW, ring);
+	put64(VIRTIO_MMIO_QUEUE_AVAIL_LOW, ring + offsetof(struct ring, avail));
+	put64(VIRTIO_MMIO_QUEUE_USED_LOW, ring + offsetof(struct ring, used));
+	put(VIRTIO_MMIO_QUEUE_READY, 1);
+	put(VIRTIO_MMIO_STATUS, get(VIRTIO_MMIO_STATUS) | VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
+static void raw_submit(unsigned int page)
+{
+	volatile struct ring *ring = raw.ring;
+	uint64_t request = physical(raw.request);
+
+	raw.request->header = (struct virtio_blk_outhdr) { .type = VIRTIO_BLK_T_IN, .sector = page * (PAGE / SECTOR) };
+	raw.request->status = 0xff;
+	ring->desc[0] = (struct vring_desc) { request, sizeof(raw.request->header), VRING_DESC_F_NEXT, 1 };
+	ring->desc[1] = (struct vring_desc) { physical(raw.data), PAGE, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 2 };
+	ring->desc[2] = (struct vring_desc) { request + offsetof(struct request, status), 1, VRING_DESC_F_WRITE, 0 };
+	ring->avail.ring[raw.submitted++ % QUEUE_SIZE] = 0;
+	__sync_synchronize();
+	ring->avail.idx = raw.submitted;
+	__sync_synchronize();
+	put(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+}
+
+/* Waits for the device to be done, or to give up. */
+static bool raw_wait(void)
+{
+	while (raw.ring->used.idx != raw.submitted) {
+		if (get(VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET)
+			return false;
+		usleep(1000);
+	}
+	return true;
+}
+
+static size_t count_words(uint64_t value)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < PAGE / sizeof(value); i++)
+		count += ((volatile uint64_t *)raw.data)[i] == value;
+	return count;
+}
+
+static void raw_read(unsigned int page)
+{
+	memset(raw.data, 0xee, PAGE);
+	raw_submit(page);
+	if (!raw_wait() || *(volatile uint8_t *)&raw.request->status || count_words(page) != PAGE / 8)
+		die("read of the raw disk");
+}
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		die(path);
+	close(fd);
+}
+
+/* The name of the disk of that size. */
+static const char *disk_of(unsigned long size)
+{
+	static char name[16];
+
+	for (char c = 'a'; c < 'c'; c++) {
+		char path[64];
+
+		snprintf(name, sizeof(name), "vd%c", c);
+		snprintf(path, sizeof(path), "/sys/block/%s/size", name);
+		if (parameter(path) == size / SECTOR)
+			return name;
+	}
+	return NULL;
+}
+
+/* The kernel's driver lets go of the device. */
+static void raw_start(void)
+{
+	int fd = open("/dev/mem", O_RDWR | O_SYNC | O_CLOEXEC);
+	const char *name = disk_of(RAW_SIZE);
+	char path[64], link[256], *device;
+	ssize_t n;
+
+	if (!name)
+		die("the raw disk");
+	snprintf(path, sizeof(path), "/sys/block/%s", name);
+	n = readlink(path, link, sizeof(link) - 1);
+	link[n > 0 ? n : 0] = 0;
+	/* .../DEVICE/virtioN/block/vdX */
+	for (int i = 0; i < 3; i++)
+		*(strrchr(link, '/') ?: link) = 0;
+	device = (strrchr(link, '/') ?: link - 1) + 1;
+	write_file("/sys/bus/platform/drivers/virtio-mmio/unbind", device);
+
+	raw.regs = mmap(NULL, VIRTIO_STEP * VIRTIO_SLOTS, PROT_READ | PROT_WRITE, MAP_SHARED, fd, VIRTIO_BASE);
+	if (fd < 0 || raw.regs == MAP_FAILED)
+		die("/dev/mem");
+	for (int i = 0; get(VIRTIO_MMIO_DEVICE_ID) != VIRTIO_ID_BLOCK || get(VIRTIO_MMIO_CONFIG) != RAW_SIZE / SECTOR; i++) {
+		if (i == VIRTIO_SLOTS - 1)
+			die("the raw disk's registers");
+		raw.regs += VIRTIO_STEP;
+	}
+	raw.ring = allocate(PAGE);
+	raw.request = allocate(PAGE);
+	raw.data = allocate(PAGE);
+	memset((void *)raw.ring, 0, PAGE);
+	memset(raw.request, 0, PAGE);
+	memset(raw.data, 0, PAGE);
+	convert(SWP_GUEST_SHARE, (void *)raw.ring, PAGE);
+	convert(SWP_GUEST_SHARE, raw.request, PAGE);
+	convert(SWP_GUEST_SHARE, raw.data, PAGE);
+	raw_reset();
+	raw_read(1);
+}
+
+/* Takes back what a request is about without waiting for it. It gets all of the data, or none. */
+static void raw_race(int rounds)
+{
+	int got = 0;
+
+	for (int i = 0; i < rounds; i++) {
+		unsigned int page = 1 + i % (RAW_SIZE / PAGE - 1);
+
+		convert(SWP_GUEST_SHARE, raw.data, PAGE);
+		memset(raw.data, 0, PAGE);
+		raw_submit(page);
+		for (volatile int spin = 0; spin < i * 50; spin++)
+			;
+		convert(SWP_GUEST_UNSHARE, raw.data, PAGE);
+		if (!raw_wait())
+			die("the raw disk has given up");
+		if (count_words(page) == PAGE / 8)
+			got++;
+		else if (count_words(0) != PAGE / 8)
+			die("a part of a page was read");
+	}
+	say("%d of %d pages were read", got, rounds);
+}
+
+static const char *raw_command(const char *command)
+{
+	unsigned int n;
+
+	if (!strcmp(command, "start")) {
+		raw_start();
+		return report("raw started %lu", physical(raw.data));
+	}
+	if (!strcmp(command, "hold")) {
+		/* What it is allowed to do at once, and then what it isn't. */
+		raw_read(2);
+		memset(raw.data, 0xee, PAGE);
+		raw_submit(3);
+		return report("raw held");
+	}
+	if (!strcmp(command, "take")) {
+		convert(SWP_GUEST_UNSHARE, raw.data, PAGE);
+		if (!raw_wait())
+			die("the raw disk has given up");
+		return report("raw taken %u, %zu words read", *(volatile uint8_t *)&raw.request->status, count_words(3));
+	}
+	if (!strcmp(command, "private")) {
+		memset(raw.data, 0xee, PAGE);
+		raw_submit(4);
+		if (!raw_wait())
+			return report("raw private: given up");
+		return report("raw private %zu words left", count_words(0xeeeeeeeeeeeeeeee));
+	}
+	if (!strcmp(command, "ring")) {
+		bool done;
+
+		convert(SWP_GUEST_UNSHARE, (void *)raw.ring, PAGE);
+		raw_submit(5);
+		done = raw_wait();
+		convert(SWP_GUEST_SHARE, (void *)raw.ring, PAGE);
+		convert(SWP_GUEST_SHARE, raw.data, PAGE);
+		raw_reset();
+		raw_read(6);
+		convert(SWP_GUEST_UNSHARE, raw.data, PAGE);
+		return report("raw ring %s", done ? "used" : "given up");
+	}
+	if (sscanf(command, "race %u", &n) == 1) {
+		raw_race(n);
+		return report("raw raced");
+	}
+	die("unknown command");
+	return NULL;
+}
+
+/* ---- Memory errors ------------------------------------------------------- */
+
+#define POISON_PAGES	3	/* the one in the middle gets it */
+
+static uint64_t *poison;
+static sigjmp_buf bus_error;
+
+static void on_bus_error(int sig)
+{
+	(void)sig;
+	siglongjmp(bus_error, 1);
+}
+
+static int touch(int page)
+{
+	volatile uint64_t *mem = poison + page * (PAGE / 8);
+
+	if (sigsetjmp(bus_error, 1))
+		return -1;
+	return count_bad((void *)mem, PAGE, page);
+}
+
+static const char *poison_command(const char *command)
+{
+	uint64_t where[POISON_PAGES];
+	int err;
+
+	if (!strcmp(command, "share")) {
+		poison = allocate(POISON_PAGES * PAGE);
+		for (int i = 0; i < POISON_PAGES; i++) {
+			fill(poison + i * (PAGE / 8), PAGE, i);
+			convert(SWP_GUEST_SHARE, poison + i * (PAGE / 8), PAGE);
+			where[i] = physical(poison + i * (PAGE / 8));
+		}
+		return report("poison shared %lu", where[1]);
+	}
+	if (!strcmp(command, "unshare")) {
+		for (int i = 0; i < POISON_PAGES; i++)
+			convert(SWP_GUEST_UNSHARE, poison + i * (PAGE / 8), PAGE);
+		return report("poison unshared");
+	}
+	if (!strcmp(command, "try share") || !strcmp(command, "try unshare")) {
+		err = try_convert(command[4] == 's' ? SWP_GUEST_SHARE : SWP_GUEST_UNSHARE, poison + PAGE / 8, PAGE);
+		return report("poison told %d", err == EINVAL ? 1 : err ? -err : 0);
+	}
+	if (!strcmp(command, "touch")) {
+		signal(SIGBUS, on_bus_error);
+		return report("poison touched %d %d %d", touch(0), touch(1), touch(2));
+	}
+	die("unknown command");
+	return NULL;
+}
+
+/* In the middle of all. */
+static void restart(void *mem)
+{
+	pid_t pid = fork();
+
+	if (!pid)
+		for (;;)
+			rounds(mem, 20);
+	usleep(100000);
+	say("reboot");
+	reboot(RB_AUTOBOOT);
+	die("reboot");
+}
+
 static void software_protected(void)
 {
 	unsigned long private = parameter("/sys/module/swp_guest/parameters/private_pages");
@@ -228,6 +570,12 @@ static void software_protected(void)
 		} else if (!strcmp(command, "unshare")) {
 			convert(SWP_GUEST_UNSHARE, mem, SHARED_SIZE);
 			command = report("unshared");
+		} else if (!strncmp(command, "raw ", 4)) {
+			command = raw_command(command + 4);
+		} else if (!strncmp(command, "poison ", 7)) {
+			command = poison_command(command + 7);
+		} else if (!strcmp(command, "reboot")) {
+			restart(mem);
 		} else {
 			die("unknown command");
 		}
@@ -242,15 +590,18 @@ static void software_protected(void)
 
 int main(void)
 {
+	char path[64];
+
 	mkdir("/proc", 0755);
 	mkdir("/sys", 0755);
 	mount("none", "/dev", "devtmpfs", 0, NULL);
 	mount("none", "/proc", "proc", 0, NULL);
 	mount("none", "/sys", "sysfs", 0, NULL);
 	kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	disk = open("/dev/vda", O_RDWR | O_DIRECT | O_SYNC | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/dev/%s", disk_of(DISK_SIZE) ?: "vda");
+	disk = open(path, O_RDWR | O_DIRECT | O_SYNC | O_CLOEXEC);
 	if (disk < 0)
-		die("/dev/vda");
+		die(path);
 	sector = allocate(PAGE);
 	software_protected();
 	off();

@@ -34,6 +34,7 @@
 #include <linux/kvm.h>
 
 #include "protocol.h"
+#include "remote.h"
 
 #define QEMU		"/vmm/qemu-system-x86_64"
 #define FIRMWARE	"/vmm"
@@ -55,13 +56,14 @@ struct info {
 
 struct vmm {
 	pid_t pid;
-	int qmp, out, disk;
+	int qmp, out, disk, remote;
 	unsigned long number;
 	char line[4096], reply[65536];
 	size_t len;
 	char said[4096];		/* the last complaint of QEMU itself */
 	unsigned long long free_before, used_max;
 	bool ended;
+	int failed;			/* complaints of the guest */
 };
 
 static bool show, attributes2;
@@ -143,17 +145,19 @@ static void sample(struct vmm *vmm)
 
 static void start(struct vmm *vmm, char **argv)
 {
-	int qmp[2], out[2];
-	char chardev[64];
+	int qmp[2], out[2], remote[2];
+	char chardev[64], number[16];
 	char *more[] = { "-chardev", chardev, "-mon", "chardev=qmp,mode=control", "-nodefaults", "-no-user-config", "-nographic",
 			 "-serial", "stdio", "-L", FIRMWARE, NULL };
 	char *all[ARGS_MAX] = { QEMU };
 	int n = 1;
 
 	*vmm = (struct vmm) { .disk = vmm->disk };
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, qmp) || pipe2(out, O_CLOEXEC))
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, qmp) || socketpair(AF_UNIX, SOCK_SEQPACKET, 0, remote) || pipe2(out, O_CLOEXEC))
 		die("socketpair: %s", strerror(errno));
 	fcntl(qmp[0], F_SETFD, FD_CLOEXEC);
+	fcntl(remote[0], F_SETFD, FD_CLOEXEC);
+	snprintf(number, sizeof(number), "%d", remote[1]);
 	snprintf(chardev, sizeof(chardev), "socket,id=qmp,fd=%d", qmp[1]);
 	for (char **arg = argv; *arg; arg++)
 		all[n++] = *arg;
@@ -170,20 +174,24 @@ static void start(struct vmm *vmm, char **argv)
 		dup2(out[1], 1);
 		dup2(out[1], 2);
 		setenv("LD_LIBRARY_PATH", FIRMWARE "/lib", 1);
-		if (attributes2)
-			setenv("LD_PRELOAD", FIRMWARE "/lib/attributes2-only.so", 1);
+		setenv(REMOTE_FD, number, 1);
+		setenv("LD_PRELOAD", attributes2 ? FIRMWARE "/lib/attributes2-only.so" : FIRMWARE "/lib/remote-ioctl.so", 1);
 		execv(QEMU, all);
 		dprintf(2, "%s: %s\n", QEMU, strerror(errno));
 		_exit(127);
 	}
 	close(qmp[1]);
 	close(out[1]);
+	close(remote[1]);
+	vmm->remote = remote[0];
 	vmm->qmp = qmp[0];
 	vmm->out = out[0];
 }
 
 static void line(struct vmm *vmm, const char *text)
 {
+	if (strstr(text, "guest: FAILED"))
+		vmm->failed++;
 	if (!strncmp(text, "qemu-system", 11))
 		snprintf(vmm->said, sizeof(vmm->said), "%s", text);
 	else if (show && !strstr(text, "] guest: ") && !strstr(text, "] swp_guest: "))
@@ -272,6 +280,7 @@ static void stop(struct vmm *vmm)
 	}
 	close(vmm->qmp);
 	close(vmm->out);
+	close(vmm->remote);
 	if (vmm->disk >= 0)
 		close(vmm->disk);
 }
@@ -367,23 +376,31 @@ static void show_map(pid_t pid, const char *when)
 
 /* ---- The guest ----------------------------------------------------------- */
 
+/* The guest's next report, if there is one. */
+static const char *reported(struct vmm *vmm)
+{
+	static char text[SECTOR + 1];
+	unsigned long number = 0;
+	int n;
+
+	return pread(vmm->disk, text, SECTOR, REPORT_SECTOR * SECTOR) == SECTOR && sscanf(text, "%lu %n", &number, &n) == 1 &&
+	       number == vmm->number + 1 ? text + n : NULL;
+}
+
 /* Waits for the guest's next report, and has the guest wait for an answer. */
 static const char *report(struct vmm *vmm, const char *prefix)
 {
-	static char text[SECTOR + 1];
 	long long limit = now_ms() + BOOT_MS;
-	int n;
+	const char *text;
 
 	while (now_ms() < limit && listen_to(vmm, 50)) {
-		unsigned long number = 0;
-
-		if (pread(vmm->disk, text, SECTOR, REPORT_SECTOR * SECTOR) == SECTOR && sscanf(text, "%lu %n", &number, &n) == 1 &&
-		    number == vmm->number + 1) {
-			vmm->number++;
-			if (strncmp(text + n, prefix, strlen(prefix)))
-				die("the guest says '%s' instead of '%s'", text, prefix);
-			return text + n + strlen(prefix);
-		}
+		text = reported(vmm);
+		if (!text)
+			continue;
+		vmm->number++;
+		if (strncmp(text, prefix, strlen(prefix)))
+			die("the guest says '%s' instead of '%s'", text, prefix);
+		return text + strlen(prefix);
 	}
 	die("%s before '%s'", vmm->ended ? "QEMU ended" : "the guest says nothing", prefix);
 }
@@ -418,15 +435,20 @@ static void open_disk(struct vmm *vmm)
 
 #define COMMON	"-accel", "kvm", "-smp", "2", "-kernel", "/guest/kernel", "-initrd", "/guest/qemu-vmm-guest", \
 		"-drive", "if=none,id=disk,format=raw,file=/tmp/disk"
+/* On an emulated host XSAVE has another size than a guest expects, and the TSC deadline timer doesn't tick. */
+#define SW_PROTECTED \
+	COMMON, "-cpu", "max,-xsave,-tsc-deadline", "-M", "microvm,memory-backend=ram,confidential-guest-support=cgs", \
+	"-object", "sw-protected-guest,id=cgs", \
+	"-object", "memory-backend-guest-memfd,id=ram,size=160M,host-nodes=1,policy=bind", "-m", "160M", \
+	"-global", "virtio-mmio.force-legacy=off", "-device", "virtio-blk-device,drive=disk,iommu_platform=on", \
+	"-append", APPEND "rootfstype=ramfs movablecore=" MOVABLE " swp_guest.private=1"
+
 #define APPEND	"console=ttyS0 panic=-1 printk.time=1 ignore_loglevel swiotlb=2048,force nokaslr "
 
-/* On an emulated host XSAVE has another size than a guest expects, and the TSC deadline timer doesn't tick. */
+/* The second disk has a driver that is a program of the guest. */
 static char *sw_args[] = {
-	COMMON, "-cpu", "max,-xsave,-tsc-deadline", "-M", "microvm,memory-backend=ram,confidential-guest-support=cgs",
-	"-object", "sw-protected-guest,id=cgs",
-	"-object", "memory-backend-guest-memfd,id=ram,size=160M,host-nodes=1,policy=bind", "-m", "160M",
-	"-global", "virtio-mmio.force-legacy=off", "-device", "virtio-blk-device,drive=disk,iommu_platform=on",
-	"-append", APPEND "rootfstype=ramfs movablecore=" MOVABLE " swp_guest.private=1", NULL
+	SW_PROTECTED, "-object", "iothread,id=io", "-drive", "if=none,id=raw,format=raw,file=/tmp/raw",
+	"-device", "virtio-blk-device,id=rawdev,drive=raw,iothread=io", NULL
 };
 
 static char *snp_args[] = {
@@ -504,6 +526,20 @@ static int copy_of(struct vmm *vmm, int fd)
 	return copy;
 }
 
+/* Waits until QEMU complains; returns of which page. */
+static unsigned long long complaint(struct vmm *vmm)
+{
+	for (long long limit = now_ms() + ANSWER_MS; !vmm->said[0] && now_ms() < limit && listen_to(vmm, 50);)
+		;
+	return strstr(vmm->said, "page at ") ? strtoull(strstr(vmm->said, "page at ") + 8, NULL, 16) : ~0ull;
+}
+
+static const char *ask(struct vmm *vmm, const char *command, const char *prefix)
+{
+	answer(vmm, command);
+	return report(vmm, prefix);
+}
+
 /*
  * The guest shares a buffer. While somebody uses a page of it the guest can't take it back, and is told EAGAIN; QEMU
  * says which page it is. Afterwards it can.
@@ -539,9 +575,7 @@ static void share_and_take_back(struct vmm *vmm, struct info *info)
 	munmap(map, ram);
 	vmm->said[0] = 0;
 	answer(vmm, "unshare");
-	for (long long limit = now_ms() + ANSWER_MS; !vmm->said[0] && now_ms() < limit && listen_to(vmm, 50);)
-		;
-	named = strstr(vmm->said, "page at ") ? strtoull(strstr(vmm->said, "page at ") + 8, NULL, 16) : ~0ull;
+	named = complaint(vmm);
 	result(named == page && strstr(vmm->said, attributes2 ? "not known why" : "referenced"),
 	       "a page in use, at %#llx, can't become private, and QEMU says which it is", page);
 	close(pipes[0]);
@@ -568,7 +602,331 @@ static void one_copy(struct vmm *vmm)
 static void ends_well(struct vmm *vmm)
 {
 	answer(vmm, "end");
-	result(!strcmp(report(vmm, "end failed "), "0"), "the guest's processes have found all their memory as it should be");
+	result(!strcmp(report(vmm, "end failed "), "0") && !vmm->failed, "the guest's processes have found all their memory as it should be");
+}
+
+/* ---- Devices ------------------------------------------------------------- */
+
+static void open_raw_disk(void)
+{
+	static uint64_t data[RAW_SIZE / 8];
+	int fd = open("/tmp/raw", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	for (size_t i = 0; i < RAW_SIZE / 8; i++)
+		data[i] = i * 8 / PAGE;
+	if (fd < 0 || write(fd, data, RAW_SIZE) != RAW_SIZE)
+		die("/tmp/raw: %s", strerror(errno));
+	close(fd);
+}
+
+/* What a device of QEMU uses can't become private, and what is private it can't use. */
+static void devices(struct vmm *vmm)
+{
+	unsigned long long data = strtoull(ask(vmm, "raw start", "raw started "), NULL, 10), named;
+	unsigned long long in_use = 0;
+
+	/* A byte a second: one request is more than that allows for an hour. */
+	qmp(vmm, "{\"execute\":\"block_set_io_throttle\",\"arguments\":{\"device\":\"raw\",\"bps\":1,\"bps_rd\":0,\"bps_wr\":0,"
+	    "\"iops\":0,\"iops_rd\":0,\"iops_wr\":0}}");
+	ask(vmm, "raw hold", "raw held");
+	for (long long limit = now_ms() + ANSWER_MS; in_use != 1 && now_ms() < limit;)
+		in_use = number_after(qmp(vmm, "{\"execute\":\"x-query-virtio-queue-status\",\"arguments\":{\"path\":"
+					  "\"/machine/peripheral/rawdev\",\"queue\":0}}"), "\"inuse\": ");
+	vmm->said[0] = 0;
+	answer(vmm, "raw take");
+	named = complaint(vmm);
+	result(in_use == 1 && named == data && strstr(vmm->said, "mapped by a device of QEMU"),
+	       "a page that a device has mapped, at %#llx, can't become private, and QEMU says which it is", data);
+	qmp(vmm, "{\"execute\":\"block_set_io_throttle\",\"arguments\":{\"device\":\"raw\",\"bps\":0,\"bps_rd\":0,\"bps_wr\":0,"
+	    "\"iops\":0,\"iops_rd\":0,\"iops_wr\":0}}");
+	result(!strcmp(report(vmm, "raw taken "), "0, 512 words read"), "the guest takes it back once the request is complete");
+	result(!strcmp(ask(vmm, "raw private", "raw private "), "512 words left"),
+	       "a device that is told to use a private page neither reads nor writes it");
+	result(!strcmp(ask(vmm, "raw ring", "raw ring "), "given up"),
+	       "a device whose ring becomes private gives up, and works again after a reset of it");
+	ask(vmm, "raw race 200", "raw raced");
+	result(!vmm->ended, "200 times taken back while a device reads to it");
+}
+
+/* ---- Memory errors ------------------------------------------------------- */
+
+#define HWPOISON	"/sys/kernel/debug/hwpoison/"
+#define PFN(entry)	((entry) & ((1ull << 55) - 1))
+
+/* Where the host has a page that is shared. */
+static unsigned long pfn_of(int fd, unsigned long long offset)
+{
+	volatile char *map = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, offset);
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t entry = 0;
+
+	if (map == MAP_FAILED || pagemap < 0)
+		die("pagemap: %s", strerror(errno));
+	(void)*map;
+	if (pread(pagemap, &entry, sizeof(entry), (uintptr_t)map / PAGE * sizeof(entry)) != sizeof(entry) || !PFN(entry))
+		die("pagemap has no page at %#llx", offset);
+	close(pagemap);
+	munmap((void *)map, PAGE);
+	return PFN(entry);
+}
+
+static void hwpoison(const char *what, unsigned long pfn)
+{
+	int fd = open(what, O_WRONLY | O_CLOEXEC);
+	char text[32];
+
+	/* EBUSY is that the page is still in the file, which is what guest_memfd wants. */
+	snprintf(text, sizeof(text), "%lu", pfn);
+	if (fd < 0 || (write(fd, text, strlen(text)) < 0 && errno != EBUSY))
+		die("%s: %s", what, strerror(errno));
+	close(fd);
+}
+
+/*
+ * The guest is told of a memory error by a machine check once it accesses the page, and by an error if it wants to
+ * convert it. Other pages are as they were, and after a reset there is another page.
+ */
+static void memory_error(struct vmm *vmm, bool shared, unsigned long *pfn)
+{
+	unsigned long long page = strtoull(ask(vmm, "poison share", "poison shared "), NULL, 10), named;
+	const char *state = shared ? "shared" : "private";
+	struct info info;
+	char text[256];
+	int fd;
+
+	read_info(vmm->pid, &info);
+	fd = copy_of(vmm, info.fd);
+	*pfn = pfn_of(fd, page);
+	close(fd);
+	if (shared) {
+		/* QEMU has it mapped, and is told at once. */
+		snprintf(text, sizeof(text), "{\"execute\":\"pmemsave\",\"arguments\":{\"val\":%llu,\"size\":%d,"
+			 "\"filename\":\"/tmp/page\"}}", page, PAGE);
+		qmp(vmm, text);
+	} else {
+		ask(vmm, "poison unshare", "poison unshared");
+	}
+	vmm->said[0] = 0;
+	hwpoison(HWPOISON "corrupt-pfn", *pfn);
+	if (shared) {
+		complaint(vmm);
+		result(strstr(vmm->said, "Guest MCE Memory Error"), "QEMU is told of a memory error in a shared page");
+		vmm->said[0] = 0;
+	}
+	answer(vmm, shared ? "poison try unshare" : "poison try share");
+	named = complaint(vmm);
+	result(!strcmp(report(vmm, "poison told "), "1") && named == page &&
+	       strstr(vmm->said, "has a memory error"), "the guest can't convert a %s page with a memory error", state);
+	result(!strcmp(ask(vmm, "poison touch", "poison touched "), "0 -1 0"),
+	       "a process of the guest gets SIGBUS at a %s page with a memory error, and nowhere else", state);
+}
+
+/* ---- A reset, whatever the guest does at the moment ---------------------- */
+
+static void reset(struct vmm *vmm, unsigned long long private, const char *when)
+{
+	struct info info;
+
+	qmp(vmm, "{\"execute\":\"stop\"}");
+	clear_disk(vmm);
+	qmp(vmm, "{\"execute\":\"system_reset\"}");
+	for (long long limit = now_ms() + ANSWER_MS; now_ms() < limit && listen_to(vmm, 50);) {
+		read_info(vmm->pid, &info);
+		if (!info.private)
+			break;
+	}
+	result(!info.private && info.shared == ram, "a reset %s makes all %llu MiB shared", when, info.shared >> 20);
+	qmp(vmm, "{\"execute\":\"cont\"}");
+	result(strtoull(report(vmm, "booted private "), NULL, 10) == private, "after it the guest boots again");
+}
+
+static void errors(struct vmm *vmm, unsigned long long private)
+{
+	unsigned long pfn[2];
+
+	memory_error(vmm, false, &pfn[0]);
+	memory_error(vmm, true, &pfn[1]);
+	reset(vmm, private, "with memory errors");
+	hwpoison(HWPOISON "unpoison-pfn", pfn[0]);
+	hwpoison(HWPOISON "unpoison-pfn", pfn[1]);
+}
+
+/* ---- Chaos --------------------------------------------------------------- */
+
+#define CHAOS_SEED	1
+#define CHAOS_OPS	100	/* between resets */
+#define CHAOS_PAGES	64
+#define PIN_OPS		3	/* how long a page remains in use */
+
+static uint64_t seed = CHAOS_SEED;
+
+static unsigned int any(unsigned int n)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return (seed >> 16) % n;
+}
+
+/* As QEMU itself, but without its knowledge. */
+static int convert(struct vmm *vmm, int fd, unsigned long long page, unsigned long long pages, bool to_private)
+{
+	struct remote remote = { .fd = fd, .request = to_private ? KVM_GMEM_CONVERT_PRIVATE : KVM_GMEM_CONVERT_SHARED };
+	struct kvm_gmem_convert *convert = (void *)remote.arg;
+
+	*convert = (struct kvm_gmem_convert) { .offset = page * PAGE, .size = pages * PAGE };
+	if (write(vmm->remote, &remote, sizeof(remote)) != sizeof(remote) ||
+	    read(vmm->remote, &remote, sizeof(remote)) != sizeof(remote))
+		die("QEMU makes no ioctl");
+	if (remote.err && remote.err != EAGAIN)
+		die("page %llu, %llu pages: %s", page, pages, strerror(remote.err));
+	return remote.err;
+}
+
+/* The first of the pages from there on that may be private, and how many there are. */
+static unsigned long long run_of(const bool *shared, unsigned long long *page)
+{
+	unsigned long long pages = 0;
+
+	while (*page < ram / PAGE && shared[*page])
+		++*page;
+	while (*page + pages < ram / PAGE && !shared[*page + pages])
+		pages++;
+	return pages;
+}
+
+/* What is private by what the guest has asked for, and nothing else. */
+static void put_right(struct vmm *vmm, int fd, const bool *shared)
+{
+	unsigned long long pages;
+
+	for (unsigned long long page = 0; (pages = run_of(shared, &page)); page += pages)
+		if (convert(vmm, fd, page, pages, true))
+			die("page %llu, %llu pages are in use", page, pages);
+}
+
+struct chaos {
+	unsigned int conversions, refused, references, all;
+};
+
+/*
+ * Programs of the guest compute, share memory and take it back. Meanwhile somebody converts what they have, at random;
+ * the guest notices nothing, as a software-protected VM has no opinion.
+ */
+static void chaos(struct vmm *vmm, const bool *shared, struct chaos *done)
+{
+	unsigned long long page, pages;
+	struct info info;
+	int fd, pipes[2], pinned = 0;
+	char *map;
+
+	read_info(vmm->pid, &info);
+	fd = copy_of(vmm, info.fd);
+	map = mmap(NULL, ram, PROT_READ, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED || pipe2(pipes, O_CLOEXEC))
+		die("mmap: %s", strerror(errno));
+	answer(vmm, "rounds 20");
+	for (int i = 0; i < CHAOS_OPS; i++) {
+		struct iovec iov = { .iov_len = PAGE };
+		unsigned int what = any(20);
+
+		if (pinned && !--pinned) {
+			close(pipes[0]);
+			close(pipes[1]);
+			if (pipe2(pipes, O_CLOEXEC))
+				die("pipe: %s", strerror(errno));
+		}
+		if (reported(vmm)) {
+			report(vmm, "rounds ");
+			answer(vmm, "rounds 20");
+		}
+		if (!listen_to(vmm, 0))
+			die("QEMU is gone");
+		do {
+			page = any(ram / PAGE);
+			pages = run_of(shared, &page);
+		} while (!pages);
+		if (pages > CHAOS_PAGES)
+			pages = 1 + any(CHAOS_PAGES);
+		if (what < 16) {
+			done->conversions++;
+			done->refused += convert(vmm, info.fd, page, pages, what % 2) == EAGAIN;
+		} else if (what < 18 && !pinned) {
+			/* Somebody uses a page, if it isn't private by then. */
+			convert(vmm, info.fd, page, 1, false);
+			iov.iov_base = map + page * PAGE;
+			if (vmsplice(pipes[1], &iov, 1, 0) == PAGE) {
+				done->references++;
+				pinned = PIN_OPS;
+			}
+		} else if (what < 19) {
+			done->all++;
+			convert(vmm, info.fd, 0, ram / PAGE, false);
+		} else {
+			qmp(vmm, "{\"execute\":\"query-guest-memfd\"}");
+		}
+	}
+	close(pipes[0]);
+	close(pipes[1]);
+	munmap(map, ram);
+	close(fd);
+}
+
+static void chaos_and_resets(struct vmm *vmm, unsigned long long private)
+{
+	static bool shared[SW_RAM / PAGE], now[SW_RAM / PAGE];
+	struct chaos done = { 0 };
+	unsigned int lines = 0;
+	struct info info;
+	char text[512];
+	pid_t watcher;
+	int fd;
+	FILE *out;
+
+	read_info(vmm->pid, &info);
+	fd = copy_of(vmm, info.fd);
+	fflush(stdout);
+	out = tmpfile();
+	watcher = fork();
+	if (!watcher) {
+		snprintf(text, sizeof(text), "%d", vmm->pid);
+		dup2(fileno(out), 1);
+		execl(GMEM_MAP, GMEM_MAP, "--watch=0.2", text, NULL);
+		_exit(127);
+	}
+	printf("# seed %llu\n", (unsigned long long)seed);
+	read_states(fd, shared);
+	chaos(vmm, shared, &done);
+	reset(vmm, private, "in the middle of chaos");
+	read_states(fd, shared);
+	chaos(vmm, shared, &done);
+	report(vmm, "rounds ");
+	/* The guest's own reset. It begins to count anew. */
+	put_right(vmm, info.fd, shared);
+	answer(vmm, "reboot");
+	vmm->number = 0;
+	result(strtoull(report(vmm, "booted private "), NULL, 10) == private, "the guest reboots while its programs convert");
+	read_states(fd, shared);
+	chaos(vmm, shared, &done);
+	reset(vmm, private, "in the middle of chaos, once more");
+	read_states(fd, shared);
+	chaos(vmm, shared, &done);
+	report(vmm, "rounds ");
+	put_right(vmm, info.fd, shared);
+	read_states(fd, now);
+	read_info(vmm->pid, &info);
+	result(!memcmp(shared, now, sizeof(now)) && info.private == private && done.references && done.all,
+	       "all is as the guest wants it after %u conversions, of which %u were refused, %u of all memory, %u references",
+	       done.conversions, done.refused, done.all, done.references);
+	query(vmm, &info, "after chaos");
+	kill(watcher, SIGTERM);
+	waitpid(watcher, NULL, 0);
+	rewind(out);
+	while (fgets(text, sizeof(text), out))
+		lines++;
+	fclose(out);
+	result(lines > 10, "gmem-map --watch has printed %u lines meanwhile", lines);
+	close(fd);
 }
 
 static void software_protected(void)
@@ -579,6 +937,7 @@ static void software_protected(void)
 	int count;
 
 	open_disk(&vmm);
+	open_raw_disk();
 	start(&vmm, sw_args);
 	hello(&vmm);
 	private = strtoull(report(&vmm, "booted private "), NULL, 10);
@@ -620,6 +979,11 @@ static void software_protected(void)
 	private = strtoull(report(&vmm, "booted private "), NULL, 10);
 	read_info(vmm.pid, &now);
 	result(private > 0 && now.private == private, "after it the guest boots again");
+	if (!attributes2) {
+		devices(&vmm);
+		errors(&vmm, private);
+		chaos_and_resets(&vmm, private);
+	}
 	ends_well(&vmm);
 	stop(&vmm);
 }
