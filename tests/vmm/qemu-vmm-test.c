@@ -31,6 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <linux/io_uring.h>
 #include <linux/kvm.h>
 
 #include "protocol.h"
@@ -526,11 +527,18 @@ static int copy_of(struct vmm *vmm, int fd)
 	return copy;
 }
 
-/* Waits until QEMU complains; returns of which page. */
+/* Waits until QEMU complains, or the guest has nothing to complain about; returns of which page. */
 static unsigned long long complaint(struct vmm *vmm)
 {
-	for (long long limit = now_ms() + ANSWER_MS; !vmm->said[0] && now_ms() < limit && listen_to(vmm, 50);)
-		;
+	struct pollfd p = { .fd = vmm->out, .events = POLLIN };
+	bool done = false;
+
+	for (long long limit = now_ms() + ANSWER_MS; !vmm->said[0] && !done && now_ms() < limit && listen_to(vmm, 50);) {
+		done = reported(vmm);
+		/* What QEMU has said before that may not be read yet. */
+		while (poll(&p, 1, 0) > 0 && listen_to(vmm, 0))
+			;
+	}
 	return strstr(vmm->said, "page at ") ? strtoull(strstr(vmm->said, "page at ") + 8, NULL, 16) : ~0ull;
 }
 
@@ -540,24 +548,42 @@ static const char *ask(struct vmm *vmm, const char *command, const char *prefix)
 	return report(vmm, prefix);
 }
 
+/* A page can't become private as long as this is open. */
+static int use(char *addr, bool pin)
+{
+	struct iovec iov = { addr, PAGE };
+	int fd, pipes[2];
+
+	if (pin) {
+		struct io_uring_params params = { 0 };
+
+		fd = syscall(SYS_io_uring_setup, 1, &params);
+		if (fd < 0 || syscall(SYS_io_uring_register, fd, IORING_REGISTER_BUFFERS, &iov, 1))
+			die("io_uring: %s", strerror(errno));
+		return fd;
+	}
+	if (pipe2(pipes, O_CLOEXEC) || vmsplice(pipes[1], &iov, 1, 0) != PAGE)
+		die("vmsplice: %s", strerror(errno));
+	close(pipes[1]);
+	return pipes[0];
+}
+
 /*
  * The guest shares a buffer. While somebody uses a page of it the guest can't take it back, and is told EAGAIN; QEMU
- * says which page it is. Afterwards it can.
+ * says which page it is, and how it is used. Afterwards it can.
  */
-static void share_and_take_back(struct vmm *vmm, struct info *info)
+static void share_and_take_back(struct vmm *vmm, struct info *info, bool pin)
 {
 	static bool before[SW_RAM / PAGE], after[SW_RAM / PAGE];
-	int fd = copy_of(vmm, info->fd), pipes[2];
 	unsigned long long page = ram, at, named;
+	int fd = copy_of(vmm, info->fd), user;
 	struct info now;
-	char *map = mmap(NULL, ram, PROT_READ, MAP_SHARED, fd, 0);
-	struct iovec iov = { .iov_len = PAGE };
+	char *map = mmap(NULL, ram, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
-	if (map == MAP_FAILED || pipe2(pipes, O_CLOEXEC))
+	if (map == MAP_FAILED)
 		die("mmap: %s", strerror(errno));
 	read_states(fd, before);
-	answer(vmm, "share");
-	report(vmm, "shared");
+	ask(vmm, "share", "shared");
 	read_info(vmm->pid, &now);
 	read_states(fd, after);
 	result(now.shared == info->shared + SHARED_SIZE, "the guest shares %u KiB, and %llu KiB become shared", SHARED_SIZE >> 10,
@@ -569,17 +595,16 @@ static void share_and_take_back(struct vmm *vmm, struct info *info)
 	for (at = 0; at < ram && page == ram; at += PAGE)
 		if (after[at / PAGE] && !before[at / PAGE])
 			page = at;
-	iov.iov_base = map + page;
-	if (page == ram || vmsplice(pipes[1], &iov, 1, 0) != PAGE)
-		die("vmsplice: %s", strerror(errno));
+	if (page == ram)
+		die("no page of it");
+	user = use(map + page, pin);
 	munmap(map, ram);
 	vmm->said[0] = 0;
 	answer(vmm, "unshare");
 	named = complaint(vmm);
-	result(named == page && strstr(vmm->said, attributes2 ? "not known why" : "referenced"),
-	       "a page in use, at %#llx, can't become private, and QEMU says which it is", page);
-	close(pipes[0]);
-	close(pipes[1]);
+	result(named == page && strstr(vmm->said, attributes2 ? "not known why" : pin ? "pinned" : "referenced"),
+	       "a page that is %s, at %#llx, can't become private, and QEMU says which it is", pin ? "pinned" : "in use", page);
+	close(user);
 	close(fd);
 	report(vmm, "unshared");
 	read_info(vmm->pid, &now);
@@ -823,7 +848,7 @@ static void chaos(struct vmm *vmm, const bool *shared, struct chaos *done)
 	read_info(vmm->pid, &info);
 	fd = copy_of(vmm, info.fd);
 	map = mmap(NULL, ram, PROT_READ, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED || pipe2(pipes, O_CLOEXEC))
+	if (map == MAP_FAILED)
 		die("mmap: %s", strerror(errno));
 	answer(vmm, "rounds 20");
 	for (int i = 0; i < CHAOS_OPS; i++) {
@@ -833,8 +858,6 @@ static void chaos(struct vmm *vmm, const bool *shared, struct chaos *done)
 		if (pinned && !--pinned) {
 			close(pipes[0]);
 			close(pipes[1]);
-			if (pipe2(pipes, O_CLOEXEC))
-				die("pipe: %s", strerror(errno));
 		}
 		if (reported(vmm)) {
 			report(vmm, "rounds ");
@@ -855,10 +878,10 @@ static void chaos(struct vmm *vmm, const bool *shared, struct chaos *done)
 			/* Somebody uses a page, if it isn't private by then. */
 			convert(vmm, info.fd, page, 1, false);
 			iov.iov_base = map + page * PAGE;
-			if (vmsplice(pipes[1], &iov, 1, 0) == PAGE) {
-				done->references++;
-				pinned = PIN_OPS;
-			}
+			if (pipe2(pipes, O_CLOEXEC))
+				die("pipe: %s", strerror(errno));
+			done->references += vmsplice(pipes[1], &iov, 1, 0) == PAGE;
+			pinned = PIN_OPS;
 		} else if (what < 19) {
 			done->all++;
 			convert(vmm, info.fd, 0, ram / PAGE, false);
@@ -866,8 +889,10 @@ static void chaos(struct vmm *vmm, const bool *shared, struct chaos *done)
 			qmp(vmm, "{\"execute\":\"query-guest-memfd\"}");
 		}
 	}
-	close(pipes[0]);
-	close(pipes[1]);
+	if (pinned) {
+		close(pipes[0]);
+		close(pipes[1]);
+	}
 	munmap(map, ram);
 	close(fd);
 }
@@ -950,7 +975,8 @@ static void software_protected(void)
 	policy(&vmm);
 	show_map(vmm.pid, "after boot");
 
-	share_and_take_back(&vmm, &info);
+	share_and_take_back(&vmm, &info, false);
+	share_and_take_back(&vmm, &info, true);
 	read_info(vmm.pid, &info);
 	for (int i = 0; i < ROUNDS; i += 20) {
 		answer(&vmm, "rounds 20");
