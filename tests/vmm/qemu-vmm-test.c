@@ -57,10 +57,15 @@ struct info {
 
 struct vmm {
 	pid_t pid;
-	int qmp, out, disk, remote;
+	int qmp, disk, remote;
+	/* The guest's console, and QEMU's own complaints. */
+	struct stream {
+		int fd;
+		char line[4096];
+		size_t len;
+	} out, err;
 	unsigned long number;
-	char line[4096], reply[65536];
-	size_t len;
+	char reply[65536];
 	char said[4096];		/* the last complaint of QEMU itself */
 	unsigned long long free_before, used_max;
 	bool ended;
@@ -146,7 +151,7 @@ static void sample(struct vmm *vmm)
 
 static void start(struct vmm *vmm, char **argv)
 {
-	int qmp[2], out[2], remote[2];
+	int qmp[2], out[2], err[2], remote[2];
 	char chardev[64], number[16];
 	char *more[] = { "-chardev", chardev, "-mon", "chardev=qmp,mode=control", "-nodefaults", "-no-user-config", "-nographic",
 			 "-serial", "stdio", "-L", FIRMWARE, NULL };
@@ -154,7 +159,8 @@ static void start(struct vmm *vmm, char **argv)
 	int n = 1;
 
 	*vmm = (struct vmm) { .disk = vmm->disk };
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, qmp) || socketpair(AF_UNIX, SOCK_SEQPACKET, 0, remote) || pipe2(out, O_CLOEXEC))
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, qmp) || socketpair(AF_UNIX, SOCK_SEQPACKET, 0, remote) || pipe2(out, O_CLOEXEC) ||
+	    pipe2(err, O_CLOEXEC))
 		die("socketpair: %s", strerror(errno));
 	fcntl(qmp[0], F_SETFD, FD_CLOEXEC);
 	fcntl(remote[0], F_SETFD, FD_CLOEXEC);
@@ -173,7 +179,7 @@ static void start(struct vmm *vmm, char **argv)
 		die("fork: %s", strerror(errno));
 	if (!vmm->pid) {
 		dup2(out[1], 1);
-		dup2(out[1], 2);
+		dup2(err[1], 2);
 		setenv("LD_LIBRARY_PATH", FIRMWARE "/lib", 1);
 		setenv(REMOTE_FD, number, 1);
 		setenv("LD_PRELOAD", attributes2 ? FIRMWARE "/lib/attributes2-only.so" : FIRMWARE "/lib/remote-ioctl.so", 1);
@@ -183,10 +189,12 @@ static void start(struct vmm *vmm, char **argv)
 	}
 	close(qmp[1]);
 	close(out[1]);
+	close(err[1]);
 	close(remote[1]);
 	vmm->remote = remote[0];
 	vmm->qmp = qmp[0];
-	vmm->out = out[0];
+	vmm->out.fd = out[0];
+	vmm->err.fd = err[0];
 }
 
 static void line(struct vmm *vmm, const char *text)
@@ -200,36 +208,45 @@ static void line(struct vmm *vmm, const char *text)
 	printf("# | %s\n", text);
 }
 
+/* Returns whether there is more to come. */
+static bool hand_on(struct vmm *vmm, struct stream *stream)
+{
+	char data[1024];
+	ssize_t n = read(stream->fd, data, sizeof(data));
+
+	for (ssize_t i = 0; i < n; i++) {
+		if (data[i] == '\r')
+			continue;
+		if (data[i] == '\n' || stream->len == sizeof(stream->line) - 1) {
+			stream->line[stream->len] = 0;
+			line(vmm, stream->line);
+			stream->len = 0;
+			continue;
+		}
+		stream->line[stream->len++] = data[i];
+	}
+	return n > 0;
+}
+
 /* Hands on what QEMU and the guest say; returns whether it is still there. */
 static bool listen_to(struct vmm *vmm, int ms)
 {
-	struct pollfd p = { .fd = vmm->out, .events = POLLIN };
-	char data[1024];
-	ssize_t n;
+	struct pollfd p[] = { { .fd = vmm->out.fd, .events = POLLIN }, { .fd = vmm->err.fd, .events = POLLIN } };
 
 	if (vmm->ended)
 		return false;
 	sample(vmm);
-	if (poll(&p, 1, ms) <= 0)
+	if (poll(p, 2, ms) <= 0)
 		return true;
-	n = read(vmm->out, data, sizeof(data));
-	if (n <= 0) {
+	if (p[1].revents)
+		hand_on(vmm, &vmm->err);
+	if (p[0].revents && !hand_on(vmm, &vmm->out)) {
+		while (hand_on(vmm, &vmm->err))
+			;
 		waitpid(vmm->pid, NULL, 0);
 		vmm->ended = true;
-		return false;
 	}
-	for (ssize_t i = 0; i < n; i++) {
-		if (data[i] == '\r')
-			continue;
-		if (data[i] == '\n' || vmm->len == sizeof(vmm->line) - 1) {
-			vmm->line[vmm->len] = 0;
-			line(vmm, vmm->line);
-			vmm->len = 0;
-			continue;
-		}
-		vmm->line[vmm->len++] = data[i];
-	}
-	return true;
+	return !vmm->ended;
 }
 
 /* Returns the answer, which is a line; events are skipped. */
@@ -280,7 +297,8 @@ static void stop(struct vmm *vmm)
 		}
 	}
 	close(vmm->qmp);
-	close(vmm->out);
+	close(vmm->out.fd);
+	close(vmm->err.fd);
 	close(vmm->remote);
 	if (vmm->disk >= 0)
 		close(vmm->disk);
@@ -530,7 +548,7 @@ static int copy_of(struct vmm *vmm, int fd)
 /* Waits until QEMU complains, or the guest has nothing to complain about; returns of which page. */
 static unsigned long long complaint(struct vmm *vmm)
 {
-	struct pollfd p = { .fd = vmm->out, .events = POLLIN };
+	struct pollfd p = { .fd = vmm->err.fd, .events = POLLIN };
 	bool done = false;
 
 	for (long long limit = now_ms() + ANSWER_MS; !vmm->said[0] && !done && now_ms() < limit && listen_to(vmm, 50);) {
@@ -1121,7 +1139,9 @@ static void refused(char **argv, const char *why)
 		;
 	result(strstr(vmm.said, why), "refused: %s", why);
 	close(vmm.qmp);
-	close(vmm.out);
+	close(vmm.out.fd);
+	close(vmm.err.fd);
+	close(vmm.remote);
 }
 
 static void refusals(void)
