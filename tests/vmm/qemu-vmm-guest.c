@@ -422,6 +422,22 @@ static void raw_race(int rounds)
 	say("%d of %d pages were read", got, rounds);
 }
 
+/* Takes the ring back while the device looks at it. It may have lost a request then, but must not be lost itself. */
+static void ring_race(int rounds)
+{
+	convert(SWP_GUEST_SHARE, raw.data, PAGE);
+	for (int i = 0; i < rounds; i++) {
+		raw_submit(1 + i);
+		for (volatile int spin = 0; spin < i * 50; spin++)
+			;
+		convert(SWP_GUEST_UNSHARE, (void *)raw.ring, PAGE);
+		convert(SWP_GUEST_SHARE, (void *)raw.ring, PAGE);
+		raw_reset();
+	}
+	raw_read(7);
+	convert(SWP_GUEST_UNSHARE, raw.data, PAGE);
+}
+
 static const char *raw_command(const char *command)
 {
 	unsigned int n;
@@ -439,9 +455,12 @@ static const char *raw_command(const char *command)
 	}
 	if (!strcmp(command, "take")) {
 		convert(SWP_GUEST_UNSHARE, raw.data, PAGE);
+		return report("raw taken");
+	}
+	if (!strcmp(command, "wait")) {
 		if (!raw_wait())
 			die("the raw disk has given up");
-		return report("raw taken %u, %zu words read", *(volatile uint8_t *)&raw.request->status, count_words(3));
+		return report("raw complete %u, %zu words read", *(volatile uint8_t *)&raw.request->status, count_words(3));
 	}
 	if (!strcmp(command, "private")) {
 		memset(raw.data, 0xee, PAGE);
@@ -462,6 +481,10 @@ static const char *raw_command(const char *command)
 		raw_read(6);
 		convert(SWP_GUEST_UNSHARE, raw.data, PAGE);
 		return report("raw ring %s", done ? "used" : "given up");
+	}
+	if (sscanf(command, "ring race %u", &n) == 1) {
+		ring_race(n);
+		return report("raw ring raced");
 	}
 	if (sscanf(command, "race %u", &n) == 1) {
 		raw_race(n);

@@ -682,13 +682,16 @@ static void devices(struct vmm *vmm)
 	       "a page that a device has mapped, at %#llx, can't become private, and QEMU says which it is", data);
 	qmp(vmm, "{\"execute\":\"block_set_io_throttle\",\"arguments\":{\"device\":\"raw\",\"bps\":0,\"bps_rd\":0,\"bps_wr\":0,"
 	    "\"iops\":0,\"iops_rd\":0,\"iops_wr\":0}}");
-	result(!strcmp(report(vmm, "raw taken "), "0, 512 words read"), "the guest takes it back once the request is complete");
+	report(vmm, "raw taken");
+	result(!strcmp(ask(vmm, "raw wait", "raw complete "), "0, 512 words read"), "the guest takes it back once the request is complete");
 	result(!strcmp(ask(vmm, "raw private", "raw private "), "512 words left"),
 	       "a device that is told to use a private page neither reads nor writes it");
 	result(!strcmp(ask(vmm, "raw ring", "raw ring "), "given up"),
 	       "a device whose ring becomes private gives up, and works again after a reset of it");
 	ask(vmm, "raw race 200", "raw raced");
 	result(!vmm->ended, "200 times taken back while a device reads to it");
+	ask(vmm, "raw ring race 50", "raw ring raced");
+	result(!vmm->ended, "50 times a ring taken back while a device looks at it");
 }
 
 /* ---- Memory errors ------------------------------------------------------- */
