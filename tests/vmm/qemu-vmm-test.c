@@ -629,10 +629,13 @@ static void share_and_take_back(struct vmm *vmm, struct info *info, bool pin)
 	result(now.shared == info->shared, "the guest takes all of it back once nobody uses it");
 }
 
-/* What the host has lost since QEMU was started is the guest's memory once, not twice. */
+/*
+ * What the host has lost since QEMU was started is the guest's memory once, not twice. The lists of free pages that each
+ * CPU has aren't free memory to the kernel, which makes a difference of 20 MiB between one run and the next.
+ */
 static void one_copy(struct vmm *vmm)
 {
-	unsigned long long own = own_memory(vmm->pid), own_max = 40 * MIB, slack = 24 * MIB;
+	unsigned long long own = own_memory(vmm->pid), own_max = 40 * MIB, slack = 40 * MIB;
 	struct info info;
 
 	read_info(vmm->pid, &info);
