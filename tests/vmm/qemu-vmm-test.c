@@ -454,7 +454,10 @@ static void open_disk(struct vmm *vmm)
 
 #define COMMON	"-accel", "kvm", "-smp", "2", "-kernel", "/guest/kernel", "-initrd", "/guest/qemu-vmm-guest", \
 		"-drive", "if=none,id=disk,format=raw,file=/tmp/disk"
-/* On an emulated host XSAVE has another size than a guest expects, and the TSC deadline timer doesn't tick. */
+/*
+ * On an emulated host XSAVE has another size than a guest expects. The TSC deadline timer doesn't tick there: if the host
+ * has refined its TSC's frequency since KVM was loaded, and has no TSC scaling, then KVM takes the TSC of a vCPU for 0.
+ */
 #define SW_PROTECTED \
 	COMMON, "-cpu", "max,-xsave,-tsc-deadline", "-M", "microvm,memory-backend=ram,confidential-guest-support=cgs", \
 	"-object", "sw-protected-guest,id=cgs", \
