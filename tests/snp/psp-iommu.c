@@ -139,3 +139,46 @@ TEST(psp_dma_large)
 	page_free_2m(pa);
 	write64(IOMMU + R_CONTROL, 0);
 }
+
+/*
+ * Where nothing is mapped, or not for writing, an event says so; and the status, which says that there are events, can
+ * be cleared. The addresses are those of no other test, as the IOMMU's TLB isn't flushed.
+ */
+TEST(psp_dma_fault)
+{
+	u64 l3 = sys_alloc(), l2 = sys_alloc(), pa = page_alloc_2m(), addr, evt, ir = BIT(61), iw = BIT(62);
+	const struct { u64 at; bool write, ok; } t[] = {
+		{ 7 * SIZE_2M, 0, 1 }, { 7 * SIZE_2M + PAGE, 1, 0 }, { 8 * SIZE_2M, 0, 0 }, { 8 * SIZE_2M + PAGE, 1, 0 },
+		{ 512 * SIZE_2M, 0, 0 },
+	};
+	u64 *dte, i;
+
+	setup();
+	dte = (void *)(devtab + edu_id * 32UL);
+	write64(l2 + 7 * 8, pa | 1 | ir);
+	write64(l3, l2 | 1 | 2UL << 9 | ir | iw);
+	dte[1] = 1;
+	dte[0] = l3 | 3UL << 9 | 3 | ir | iw;
+	write64(pa + PAGE, 0x5555);
+	for (i = 0; i < ARRAY_SIZE(t); i++) {
+		point("%lx %s", t[i].at, t[i].write ? "write" : "read");
+		if (t[i].write)
+			dma_write(t[i].at);
+		else
+			dma_read(t[i].at);
+		evt = take_event(&addr);
+		CHECK_EQ(evt >> 60, t[i].ok ? 0 : 2);
+		if (t[i].ok)
+			continue;
+		CHECK_EQ(evt & 0xffff, edu_id);
+		CHECK_EQ(evt >> 48 & 0xfff, t[i].write ? BIT(5) : 0);
+		CHECK_EQ(addr, t[i].at);
+		CHECK_EQ(take_event(&addr), 0);
+		CHECK_EQ(read64(IOMMU + R_STATUS) & 3, 2);
+		write64(IOMMU + R_STATUS, 2);
+		CHECK_EQ(read64(IOMMU + R_STATUS) & 3, 0);
+	}
+	CHECK_EQ(read64(pa + PAGE), 0x5555);
+	page_free_2m(pa);
+	write64(IOMMU + R_CONTROL, 0);
+}
