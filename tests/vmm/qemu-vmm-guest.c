@@ -7,6 +7,7 @@
  * isn't, it is in the initramfs.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -32,6 +33,7 @@
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
 
+#include "edu.h"
 #include "protocol.h"
 
 #define PAGE		4096
@@ -195,6 +197,102 @@ static void check_disk(unsigned int key)
 	if (count_bad(mem, size, key))
 		die("what the disk contains");
 	munmap(mem, size);
+}
+
+/* The guest has the device on a bus where nobody else enables it. */
+static volatile uint8_t *open_edu(void)
+{
+	static volatile uint8_t *regs;
+	const uint16_t memory_and_master = 6;
+	char path[160];
+	int fd;
+
+	if (regs)
+		return regs;
+	snprintf(path, sizeof(path), "%s/config", edu_find());
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (pwrite(fd, &memory_and_master, 2, 4) != 2)
+		die("the device's configuration");
+	close(fd);
+	regs = edu_map(edu_find());
+	if (!regs)
+		die("the device's registers");
+	return regs;
+}
+
+static uint64_t guest_physical(const void *mem)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t entry;
+
+	if (pread(fd, &entry, 8, (uintptr_t)mem / PAGE * 8) != 8 || !(entry & 1ull << 63))
+		die("pagemap");
+	close(fd);
+	return (entry & ((1ull << 55) - 1)) * PAGE;
+}
+
+static void dma(bool to_memory, const void *mem, size_t size)
+{
+	if (!edu_dma(open_edu(), to_memory, guest_physical(mem), size))
+		die("DMA");
+}
+
+/* The device reads a page, and writes it back where something else is by then. Returns whether both worked. */
+static bool dma_works(uint64_t *page, uint64_t key)
+{
+	fill(page, PAGE, key);
+	dma(false, page, PAGE);
+	fill(page, PAGE, ~key);
+	dma(true, page, PAGE);
+	return !count_bad(page, PAGE, key);
+}
+
+/* Returns the number of pages that the device could not read or write while they were shared. */
+static int dma_rounds(uint64_t *mem, int n)
+{
+	int bad = 0;
+
+	for (int i = 0; i < n; i++) {
+		size_t size = i % 3 == 0 ? PAGE : i % 3 == 1 ? 16 * PAGE : SHARED_SIZE;
+		size_t offset = (i * 7 * PAGE) % (SHARED_SIZE - size + 1) & -PAGE;
+		uint64_t *first = mem + offset / 8, *last = first + (size - PAGE) / 8;
+
+		convert(SWP_GUEST_SHARE, first, size);
+		bad += !dma_works(first, i + 1);
+		if (last != first)
+			bad += !dma_works(last, i + 2);
+		convert(SWP_GUEST_UNSHARE, first, size);
+		if (count_bad(last, PAGE, last != first ? i + 2 : i + 1))
+			die("content after taking back");
+	}
+	return bad;
+}
+
+/*
+ * The device is told to read a private page, and to write it. What it has read, it writes to a page that is shared.
+ */
+static const char *dma_private(uint32_t *mem)
+{
+	const uint32_t secret = 0x5ec7e700, marker = 0x0a11600d;
+	uint32_t *private = mem, *landing = mem + PAGE / sizeof(*mem);
+	bool leaked, changed;
+	uint64_t at;
+
+	private[0] = secret;
+	convert(SWP_GUEST_SHARE, landing, PAGE);
+	landing[0] = marker;
+	dma(false, landing, FAULT_BYTES);
+	at = guest_physical(private);
+	dma(false, private, FAULT_BYTES);
+	dma(true, landing, FAULT_BYTES);
+	leaked = landing[0] == secret;
+
+	landing[0] = marker;
+	dma(false, landing, FAULT_BYTES);
+	dma(true, private, FAULT_BYTES);
+	changed = private[0] != secret;
+	convert(SWP_GUEST_UNSHARE, landing, PAGE);
+	return report("dma-private leaked %d changed %d at %lu", leaked, changed, at);
 }
 
 static unsigned long parameter(const char *path)
@@ -587,6 +685,10 @@ static void software_protected(void)
 			rounds(mem, n);
 			check_disk(n);
 			command = report("rounds %d", n);
+		} else if (sscanf(command, "dma %d", &n) == 1) {
+			command = report("dma bad %d", dma_rounds(mem, n));
+		} else if (!strcmp(command, "dma-private")) {
+			command = dma_private((uint32_t *)mem);
 		} else if (!strcmp(command, "share")) {
 			convert(SWP_GUEST_SHARE, mem, SHARED_SIZE);
 			command = report("shared %u", SHARED_SIZE);

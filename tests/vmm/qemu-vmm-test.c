@@ -4,8 +4,9 @@
  * qemu-vmm-guest; what it says about its memory is compared with what the kernel of the host says, what QEMU says, and
  * with how much memory the host has left.
  *
- * usage: qemu-vmm-test [--type snp] [--attributes2] [--show]
+ * usage: qemu-vmm-test [--type snp] [--vfio] [--attributes2] [--show]
  *
+ * --vfio assigns a device to the guest, whose DMA is looked at.
  * --attributes2 has QEMU find no interface of KVM but KVM_SET_MEMORY_ATTRIBUTES2, which can neither be asked for the state
  * of a page nor says why it can't be converted.
  * --show prints the state map on the way, instead of one line a case, for people who want to see it.
@@ -34,6 +35,7 @@
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
 
+#include "edu.h"
 #include "protocol.h"
 #include "remote.h"
 
@@ -51,7 +53,7 @@
 
 /* What the kernel says of a guest_memfd, in fdinfo. */
 struct info {
-	unsigned long long size, convertible, private, shared, resident, runs, to_shared, to_private;
+	unsigned long long size, convertible, private, shared, resident, runs, to_shared, to_private, failed_pinned;
 	int fd;
 };
 
@@ -72,7 +74,7 @@ struct vmm {
 	int failed;			/* complaints of the guest */
 };
 
-static bool show, attributes2;
+static bool show, attributes2, vfio;
 static unsigned long long ram = SW_RAM;
 static int cases, failures;
 
@@ -333,6 +335,7 @@ static int read_info(pid_t pid, struct info *found)
 			sscanf(text, "gmem-runs: %llu", &info.runs);
 			sscanf(text, "gmem-to-shared: %llu", &info.to_shared);
 			sscanf(text, "gmem-to-private: %llu", &info.to_private);
+			sscanf(text, "gmem-failed-pinned: %llu", &info.failed_pinned);
 		}
 		if (file)
 			fclose(file);
@@ -1138,6 +1141,291 @@ static void snp(void)
 	stop(&vmm);
 }
 
+/* ---- A device of the host, assigned to the guest ------------------------- */
+
+#define VFIO_RAM	"96M"	/* edu has 28 address lines, and each page is mapped on its own */
+#define FAULT_MS	60000
+
+/* Memory of QEMU that the kernel has pinned for devices: VFIO's container and iommufd count it in two places. */
+static unsigned long long pinned(pid_t pid)
+{
+	unsigned long long locked = 0, pinned = 0;
+	char text[128];
+	FILE *file;
+
+	snprintf(text, sizeof(text), "/proc/%d/status", pid);
+	file = fopen(text, "re");
+	while (file && fgets(text, sizeof(text), file)) {
+		sscanf(text, "VmLck: %llu", &locked);
+		sscanf(text, "VmPin: %llu", &pinned);
+	}
+	if (file)
+		fclose(file);
+	return (locked + pinned) << 10;
+}
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		die("%s: %s", path, strerror(errno));
+	close(fd);
+}
+
+/* Has VFIO drive the device; returns its name. */
+static const char *give_to_vfio(void)
+{
+	const char *path = edu_find();
+	char text[300];
+
+	if (!path[0])
+		die("there is no device to assign");
+	snprintf(text, sizeof(text), "%s/driver_override", path);
+	write_file(text, "vfio-pci");
+	write_file("/sys/bus/pci/drivers_probe", strrchr(path, '/') + 1);
+	return strrchr(path, '/') + 1;
+}
+
+static int kernel_log(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0 || lseek(fd, 0, SEEK_END) < 0)
+		die("/dev/kmsg: %s", strerror(errno));
+	return fd;
+}
+
+/* What the IOMMU has refused since the last call. */
+struct faults {
+	int reads, writes;	/* of one page */
+	int elsewhere;
+};
+
+#define IO_PAGE_FAULT_RW	0x20
+
+/* Waits until there is a read of the page, or a write, or there are both, if @reads or @writes say so. */
+static struct faults read_faults(int kmsg, unsigned long long page, bool reads, bool writes)
+{
+	long long limit = now_ms() + FAULT_MS;
+	struct faults faults = { 0 };
+
+	for (;;) {
+		const char *at, *flags;
+		char text[8192];
+		ssize_t n = read(kmsg, text, sizeof(text) - 1);
+
+		if (n < 0 && errno == EAGAIN) {
+			if ((faults.reads >= reads && faults.writes >= writes) || now_ms() >= limit)
+				return faults;
+			usleep(10000);
+			continue;
+		}
+		if (n < 0)
+			continue;	/* some of the log is lost, the next message isn't */
+		text[n] = 0;
+		at = strstr(text, "IO_PAGE_FAULT");
+		at = at ? strstr(at, "address=0x") : NULL;
+		flags = at ? strstr(at, "flags=0x") : NULL;
+		if (!flags)
+			continue;
+		if ((strtoull(at + 8, NULL, 16) & -PAGE) != page)
+			faults.elsewhere++;
+		else if (strtoull(flags + 6, NULL, 16) & IO_PAGE_FAULT_RW)
+			faults.writes++;
+		else
+			faults.reads++;
+	}
+}
+
+static bool no_faults(int kmsg)
+{
+	struct faults faults = read_faults(kmsg, ram, false, false);
+
+	return !faults.reads && !faults.writes && !faults.elsewhere;
+}
+
+/* What is pinned is what is shared, and what isn't memory of the guest that is converted. */
+static void pinned_is_shared(struct vmm *vmm, unsigned long long other, const char *when)
+{
+	unsigned long long now = pinned(vmm->pid);
+	struct info info;
+
+	read_info(vmm->pid, &info);
+	result(now == info.shared + other, "%s: pinned are %llu KiB, shared %llu KiB, and %llu KiB of the device's memory are no RAM",
+	       when, now >> 10, info.shared >> 10, other >> 10);
+}
+
+/* The device, driven from here, reads a page and writes it back where something else is by then; what was there remains. */
+static bool device_works(volatile uint8_t *edu, char *map, unsigned long long at)
+{
+	char saved[PAGE], other[PAGE];
+
+	memcpy(saved, map + at, PAGE);
+	for (int i = 0; i < PAGE; i++)
+		map[at + i] = other[i] = i * 7 + at / PAGE;
+	if (!edu_dma(edu, false, at, PAGE))
+		die("DMA doesn't end");
+	memcpy(map + at, saved, PAGE);
+	if (!edu_dma(edu, true, at, PAGE))
+		die("DMA doesn't end");
+	if (memcmp(map + at, other, PAGE))
+		return false;
+	memcpy(map + at, saved, PAGE);
+	return true;
+}
+
+/*
+ * The guest can't have back a page that somebody uses, nor those that it wants back along with it. QEMU has had VFIO
+ * unmap all of them before it asked; the device has them again afterwards. The VM stands still when that is looked at, as
+ * the guest would be trying again.
+ */
+static void refused_with_device(struct vmm *vmm, int kmsg, unsigned long long other)
+{
+	static bool before[SW_RAM / PAGE], after[SW_RAM / PAGE];
+	volatile uint8_t *edu = edu_map(edu_find());
+	unsigned long long used = ram, last = ram, named = 0, size = 0;
+	struct iovec iov = { .iov_len = PAGE };
+	struct info info, now;
+	struct faults faults;
+	const char *at;
+	int fd, pipes[2];
+	bool works;
+	char *map;
+
+	read_info(vmm->pid, &info);
+	fd = copy_of(vmm, info.fd);
+	map = mmap(NULL, ram, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (!edu || map == MAP_FAILED || pipe2(pipes, O_CLOEXEC))
+		die("mmap: %s", strerror(errno));
+	read_states(fd, before);
+	answer(vmm, "share");
+	report(vmm, "shared");
+	read_states(fd, after);
+	for (unsigned long long at = 0; at < ram; at += PAGE) {
+		if (!after[at / PAGE] || before[at / PAGE])
+			continue;
+		if (used == ram)
+			used = at;
+		last = at;
+	}
+	if (used == ram)
+		die("nothing has become shared");
+	pinned_is_shared(vmm, other, "with a buffer shared");
+	result(device_works(edu, map, used) && device_works(edu, map, last), "the device reads and writes it, at %#llx and %#llx", used,
+	       last);
+
+	iov.iov_base = map + used;
+	if (vmsplice(pipes[1], &iov, 1, 0) != PAGE)
+		die("vmsplice: %s", strerror(errno));
+	vmm->said[0] = 0;
+	answer(vmm, "unshare");
+	for (long long limit = now_ms() + ANSWER_MS; !(at = strstr(vmm->said, "ram: 0x")) && now_ms() < limit && listen_to(vmm, 50);)
+		;
+	qmp(vmm, "{\"execute\":\"stop\"}");
+	if (at)
+		sscanf(at, "ram: 0x%llx+0x%llx can't be made private", &named, &size);
+	read_info(vmm->pid, &now);
+	read_states(fd, before);
+	result(size && named <= used && used < named + size && before[used / PAGE],
+	       "the guest can't take back %llu KiB with a page, at %#llx, that is in use", size >> 10, used);
+	pinned_is_shared(vmm, other, "after that");
+	works = size && device_works(edu, map, used) && device_works(edu, map, named) && device_works(edu, map, named + size - PAGE);
+	result(works && no_faults(kmsg), "and the device still reads and writes all of it");
+
+	close(pipes[0]);
+	close(pipes[1]);
+	munmap(map, ram);
+	close(fd);
+	qmp(vmm, "{\"execute\":\"cont\"}");
+	report(vmm, "unshared");
+	pinned_is_shared(vmm, other, "taken back once nobody uses it");
+	if (!edu_dma(edu, false, used, FAULT_BYTES))
+		die("DMA doesn't end");
+	faults = read_faults(kmsg, used, true, false);
+	result(faults.reads && !faults.writes && !faults.elsewhere, "the device has lost it: %d faults at %#llx, %d elsewhere",
+	       faults.reads, used, faults.elsewhere);
+	munmap((void *)edu, PAGE);
+}
+
+static void assigned_device(const char *name, int rounds, const char *iommufd)
+{
+	char device[64], command[32];
+	char *args[] = {
+		COMMON, "-cpu", "max,-xsave,-tsc-deadline", "-M", "microvm,pcie=on,memory-backend=ram,confidential-guest-support=cgs",
+		"-object", "sw-protected-guest,id=cgs", "-object", "memory-backend-guest-memfd,id=ram,size=" VFIO_RAM, "-m", VFIO_RAM,
+		"-global", "virtio-mmio.force-legacy=off", "-device", "virtio-blk-device,drive=disk,iommu_platform=on",
+		"-append", APPEND "rootfstype=ramfs movablecore=32M swp_guest.private=1", "-S", "-device", device,
+		iommufd ? "-object" : NULL, (char *)iommufd, NULL
+	};
+	unsigned long long other, private, at = 0, leaked, changed;
+	int kmsg = kernel_log();
+	struct faults faults;
+	struct info info, now;
+	const char *said;
+	struct vmm vmm;
+
+	snprintf(device, sizeof(device), "vfio-pci,host=%s%s", name, iommufd ? ",iommufd=iommufd" : "");
+	printf("# %s\n", device);
+	open_disk(&vmm);
+	start(&vmm, args);
+	hello(&vmm);
+	read_info(vmm.pid, &info);
+	/* What is no RAM of the guest: its firmware. */
+	other = pinned(vmm.pid) - ram;
+	result(info.shared == ram && pinned(vmm.pid) >= ram && other <= MIB,
+	       "%s: all is shared, and pinned: %llu KiB, and %llu KiB that can't be converted", iommufd ? "iommufd" : "container",
+	       ram >> 10, other >> 10);
+	qmp(&vmm, "{\"execute\":\"cont\"}");
+	private = strtoull(report(&vmm, "booted private "), NULL, 10);
+	read_info(vmm.pid, &info);
+	result(private > 0 && info.private == private, "the guest has made %llu KiB private", private >> 10);
+	pinned_is_shared(&vmm, other, "after boot");
+
+	snprintf(command, sizeof(command), "dma %d", rounds);
+	answer(&vmm, command);
+	said = report(&vmm, "dma bad ");
+	read_info(vmm.pid, &now);
+	result(!strcmp(said, "0") && now.to_private - info.to_private == now.to_shared - info.to_shared && now.to_shared > info.to_shared &&
+	       now.private == private && no_faults(kmsg),
+	       "%d times shared, used by the device, and taken back: %s pages that the device couldn't read and write", rounds, said);
+	/* QEMU tries again, and would succeed if VFIO has let go by then. */
+	result(!now.failed_pinned, "and QEMU never asked for a page that the device still had: %llu times", now.failed_pinned);
+	pinned_is_shared(&vmm, other, "after that");
+
+	answer(&vmm, "dma-private");
+	said = report(&vmm, "dma-private ");
+	leaked = number_after(said, "leaked ");
+	changed = number_after(said, "changed ");
+	at = number_after(said, "at ");
+	faults = read_faults(kmsg, at, true, true);
+	result(!leaked && !changed && faults.reads && faults.writes && !faults.elsewhere,
+	       "the device can't read and write the private page at %#llx: %d and %d faults, %d elsewhere", at, faults.reads,
+	       faults.writes, faults.elsewhere);
+
+	refused_with_device(&vmm, kmsg, other);
+	ends_well(&vmm);
+
+	qmp(&vmm, "{\"execute\":\"stop\"}");
+	qmp(&vmm, "{\"execute\":\"system_reset\"}");
+	for (int i = 0; i < 20; i++)
+		listen_to(&vmm, 50);
+	read_info(vmm.pid, &now);
+	result(now.shared == ram, "a reset makes all shared");
+	pinned_is_shared(&vmm, other, "for the device as well");
+	stop(&vmm);
+	close(kmsg);
+}
+
+static void assigned_devices(void)
+{
+	const char *name = give_to_vfio();
+
+	ram = 96 * MIB;
+	assigned_device(name, 9, NULL);
+	assigned_device(name, 3, "iommufd,id=iommufd");
+}
+
 /* QEMU refuses, and says why. */
 static void refused(char **argv, const char *why)
 {
@@ -1172,17 +1460,21 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--show"))
 			show = true;
+		else if (!strcmp(argv[i], "--vfio"))
+			vfio = true;
 		else if (!strcmp(argv[i], "--attributes2"))
 			attributes2 = true;
 		else if (!strcmp(argv[i], "--type") && i + 1 < argc)
 			type = argv[++i];
 		else
-			die("usage: %s [--type snp] [--attributes2] [--show]", argv[0]);
+			die("usage: %s [--type snp] [--vfio] [--attributes2] [--show]", argv[0]);
 	}
 	signal(SIGPIPE, SIG_IGN);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("TAP version 13\n");
-	if (!strcmp(type, "snp")) {
+	if (vfio) {
+		assigned_devices();
+	} else if (!strcmp(type, "snp")) {
 		snp();
 	} else {
 		software_protected();
