@@ -34,6 +34,9 @@ OWN_TESTS = ROOT / "tests/snp/linux", ROOT / "tests/tdx/linux"
 # Programs that start a real VMM, and PID 1 of its guest.
 VMM_TESTS = ROOT / "tests/vmm"
 VMM_PRELOADS = ("attributes2-only", "remote-ioctl")
+# Firmware for the guest of a VMM: each .S in there, with the .c of that name if there is one.
+OWN_FIRMWARE = VMM_TESTS / "firmware"
+BARE_STRINGS = ROOT / "tests/bare/strings.c"
 
 
 class Flavour:
@@ -212,6 +215,23 @@ def library_objects(output, directory):
     return found
 
 
+def firmware_names():
+    return sorted(path.stem for path in OWN_FIRMWARE.glob("*.S"))
+
+
+def build_firmware(flavour, step):
+    """Runs below 4 GiB, at addresses that only code relative to itself reaches."""
+    compiler = [*shlex.split(flavour.compiler()[0]), "-std=gnu11", "-O2", "-Wall", "-Wextra", "-ffreestanding", "-nostdlib", "-fpie",
+                "-fvisibility=hidden", "-mno-red-zone", "-mgeneral-regs-only", "-fno-stack-protector", "-fno-asynchronous-unwind-tables",
+                "-fcf-protection=none", "-fno-strict-aliasing", "-isystem", str(flavour.headers / "include")]
+    link = ["-static", "-no-pie", f"-Wl,-T,{OWN_FIRMWARE / 'link.ld'}", "-Wl,--build-id=none", "-Wl,--no-warn-rwx-segments", "-Wl,-z,noexecstack"]
+    for name in firmware_names():
+        source = OWN_FIRMWARE / f"{name}.c"
+        elf = flavour.programs / f"{name}.elf"
+        step.run([*compiler, *link, "-o", elf, OWN_FIRMWARE / f"{name}.S", *[source, BARE_STRINGS] * source.exists()], env=ENV)
+        step.run(["objcopy", "-O", "binary", elf, flavour.programs / f"{name}.bin"], env=ENV)
+
+
 def build_programs(flavour, programs, src=LINUX):
     """Builds what runs on the kernel: PID 1, KVM selftests, and the samples and tools that are for this architecture."""
     cc, version = flavour.compiler()
@@ -228,7 +248,8 @@ def build_programs(flavour, programs, src=LINUX):
     key = "\n".join([tree_state(src), common.sha256(init), version, " ".join([*names, *tool_tests]),
                      *(f"{path.name} {common.sha256(path)}" for path in (*own, *sorted(header for path in OWN_TESTS for header in path.glob("*.h")) * bool(own),
                                                              *vmm, *sorted(VMM_TESTS.glob("*.h")) * bool(vmm),
-                                                             *[VMM_TESTS / f"{name}.c" for name in VMM_PRELOADS] * bool(vmm)))])
+                                                             *[VMM_TESTS / f"{name}.c" for name in VMM_PRELOADS] * bool(vmm),
+                                                             *sorted(OWN_FIRMWARE.iterdir()) * bool(vmm), *[BARE_STRINGS] * bool(vmm)))])
     if stamp.exists() and stamp.read_text() == key:
         return
     stamp.unlink(missing_ok=True)
@@ -249,6 +270,8 @@ def build_programs(flavour, programs, src=LINUX):
         step.run([*compiler, "-o", flavour.programs / "init", init], env=ENV)
         for path in vmm:
             step.run([*compiler, "-o", flavour.programs / path.stem, path], env=ENV)
+        if vmm:
+            build_firmware(flavour, step)
         for name in VMM_PRELOADS * bool(vmm):
             step.run([*(word for word in compiler if word != "-static"), "-shared", "-fPIC", "-o", flavour.programs / f"{name}.so",
                       VMM_TESTS / f"{name}.c"], env=ENV)

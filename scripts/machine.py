@@ -69,7 +69,7 @@ VMM_FIRMWARE = ("bios-microvm.bin", "kvmvapic.bin", "linuxboot_dma.bin")
 
 
 def vmm(flavour, name):
-    """The lines of an initramfs for a VMM: QEMU from config/qemu with its libraries and firmware, below /vmm."""
+    """The lines of an initramfs for a VMM: QEMU from config/qemu with its libraries and firmware, and our own, below /vmm."""
     binary = qemu.build(name)
     stripped = binary.with_name(f"{name}.stripped")
     if not stripped.exists() or stripped.stat().st_mtime_ns <= binary.stat().st_mtime_ns:
@@ -80,6 +80,7 @@ def vmm(flavour, name):
             target = found[1] if "ld-linux" in found[1] else f"/vmm/lib/{os.path.basename(found[1])}"
             lines.append(f"file {target} {os.path.realpath(found[1])} 755 0 0")
     lines += [f"file /vmm/lib/{name}.so {flavour.programs / name}.so 755 0 0" for name in kernel.VMM_PRELOADS]
+    lines += [f"file /vmm/{name}.bin {flavour.programs / name}.bin 644 0 0" for name in kernel.firmware_names()]
     for file in VMM_FIRMWARE:
         where = [f"{directory}/{file}" for directory in qemu.FIRMWARE if os.path.exists(f"{directory}/{file}")]
         if not where:

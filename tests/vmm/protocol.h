@@ -12,8 +12,14 @@
 /* What the guest shares and takes back again. */
 #define SHARED_SIZE	(1 << 20)
 
-/* The disk between these two is the guest's to write and read back. */
+/* From here on the disk is the guest's to write and read back; when it says that it has booted, its kernel's log is there. */
 #define DATA_START	(64 << 10)
+#define LOG_SIZE	(256 << 10)
+
+/* What the firmware of an SNP guest without Linux shares, and the part of it that it takes back. */
+#define PSC_START	0x1000000
+#define PSC_PAGES	16
+#define PSC_TAKEN_BACK	8
 
 /* A second disk, that a program of the guest drives itself. Each of its words has the number of its page. */
 #define RAW_SIZE	(2 << 20)

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * PID 1 of the guest that qemu-vmm-test boots by QEMU. Processes with private memory compute checksums of it, while
- * another one shares a buffer, uses it, and takes it back, as often as the test says.
+ * PID 1 of the guest that qemu-vmm-test boots by QEMU.
  *
- * What the guest's processes have is private because the kernel has made all movable memory private. Their code
- * isn't, it is in the initramfs.
+ * In a software-protected VM, processes with private memory compute checksums of it, while another one shares a buffer,
+ * uses it, and takes it back, as often as the test says. What the guest's processes have is private because the kernel
+ * has made all movable memory private. Their code isn't, it is in the initramfs.
+ *
+ * In other VMs it is the kernel alone that converts memory: for the rings of a disk, whose driver comes and goes.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -19,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/klog.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -37,6 +40,9 @@
 #include "protocol.h"
 
 #define PAGE		4096
+#define SWP_DEVICE	"/dev/swp_guest"
+#define DRIVER		"/sys/bus/virtio/drivers/virtio_blk/"
+#define DEVICE		"virtio0"
 #define WORKERS		2
 #define WORKER_SIZE	(6 << 20)
 
@@ -49,7 +55,7 @@ static void say(const char *format, ...)
 {
 	char text[512];
 	va_list args;
-	int n = snprintf(text, sizeof(text), "<6>guest: ");
+	int n = snprintf(text, sizeof(text), "<5>guest: ");
 
 	va_start(args, format);
 	n += vsnprintf(text + n, sizeof(text) - n - 1, format, args);
@@ -667,9 +673,9 @@ static void software_protected(void)
 	int failed = 0, n = 0, status;
 	const char *command;
 
-	driver = open("/dev/swp_guest", O_RDWR | O_CLOEXEC);
+	driver = open(SWP_DEVICE, O_RDWR | O_CLOEXEC);
 	if (driver < 0)
-		die("/dev/swp_guest");
+		die(SWP_DEVICE);
 	fill(mem, SHARED_SIZE, 0);
 	command = report("booted private %lu", private * PAGE);
 	for (int i = 0; i < WORKERS; i++) {
@@ -713,21 +719,86 @@ static void software_protected(void)
 	report("end failed %d", failed);
 }
 
-int main(void)
+static void open_disk(void)
 {
 	char path[64];
 
+	snprintf(path, sizeof(path), "/dev/%s", disk_of(DISK_SIZE) ?: "vda");
+	disk = open(path, O_RDWR | O_DIRECT | O_SYNC | O_CLOEXEC);
+	if (disk < 0)
+		die(path);
+}
+
+static void tell_driver(const char *what)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), DRIVER "%s", what);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, DEVICE, strlen(DEVICE)) != (ssize_t)strlen(DEVICE))
+		die(path);
+	close(fd);
+}
+
+/* The kernel takes the rings back, and shares others. */
+static void rebind(int n)
+{
+	for (int i = 0; i < n; i++) {
+		close(disk);
+		tell_driver("unbind");
+		tell_driver("bind");
+		open_disk();
+		check_disk(i);
+	}
+}
+
+/* By the disk, as a console is slow that exits for each byte. */
+static void write_log(void)
+{
+	char *log = allocate(LOG_SIZE);
+
+	if (klogctl(3 /* SYSLOG_ACTION_READ_ALL */, log, LOG_SIZE - 1) < 0)
+		die("the kernel's log");
+	if (pwrite(disk, log, LOG_SIZE, DATA_START) != LOG_SIZE)
+		die("write of the log");
+	munmap(log, LOG_SIZE);
+}
+
+static void confidential(void)
+{
+	const char *command;
+	int n;
+
+	write_log();
+	command = report("booted cpus %ld", sysconf(_SC_NPROCESSORS_ONLN));
+	while (strcmp(command, "end")) {
+		if (sscanf(command, "rebind %d", &n) == 1) {
+			rebind(n);
+			command = report("rebound %d", n);
+		} else if (!strcmp(command, "reboot")) {
+			reboot(RB_AUTOBOOT);
+			die("reboot");
+		} else {
+			die("unknown command");
+		}
+	}
+	report("end");
+}
+
+int main(void)
+{
 	mkdir("/proc", 0755);
 	mkdir("/sys", 0755);
 	mount("none", "/dev", "devtmpfs", 0, NULL);
 	mount("none", "/proc", "proc", 0, NULL);
 	mount("none", "/sys", "sysfs", 0, NULL);
 	kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	snprintf(path, sizeof(path), "/dev/%s", disk_of(DISK_SIZE) ?: "vda");
-	disk = open(path, O_RDWR | O_DIRECT | O_SYNC | O_CLOEXEC);
-	if (disk < 0)
-		die(path);
+	open_disk();
 	sector = allocate(PAGE);
-	software_protected();
+	if (!access(SWP_DEVICE, F_OK))
+		software_protected();
+	else
+		confidential();
 	off();
 }
