@@ -21,5 +21,11 @@
 #define PSC_PAGES	16
 #define PSC_TAKEN_BACK	8
 
+/* What that which doesn't ask says in the page that it shares, the test there, and it in the next one. */
+#define IMPLICIT_SHARED		0x11
+#define IMPLICIT_GO		0x22
+#define IMPLICIT_PRIVATE	0x33
+#define IMPLICIT_FAILED		0x44
+
 /* A second disk, that a program of the guest drives itself. Each of its words has the number of its page. */
 #define RAW_SIZE	(2 << 20)

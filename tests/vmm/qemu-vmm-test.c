@@ -543,6 +543,11 @@ static char *snp_pages_args[] = {
 	"-object", "memory-backend-guest-memfd,id=ram,size=64M", "-m", "64M", "-bios", FIRMWARE "/snp-psc.bin", NULL
 };
 
+static char *snp_implicit_args[] = {
+	"-accel", "kvm", SNP_CPU, "-M", "q35,memory-backend=ram,confidential-guest-support=cgs,kernel-irqchip=split", "-object", SNP,
+	"-object", "memory-backend-guest-memfd,id=ram,size=64M", "-m", "64M", "-bios", FIRMWARE "/snp-implicit.bin", NULL
+};
+
 static char *snp_linux_args[] = {
 	COMMON, SNP_CPU, "-M", "microvm,memory-backend=ram,confidential-guest-support=cgs", "-object", SNP ",convert-in-place=on",
 	"-object", "memory-backend-guest-memfd,id=ram,size=64M", "-m", "64M", "-bios", FIRMWARE "/snp-boot.bin",
@@ -1150,6 +1155,61 @@ static void snp_pages(void)
 	not_resettable(&vmm, "the user");
 }
 
+/* Waits until the guest has shared a page and said something there; returns what. */
+static uint64_t said_in(struct vmm *vmm, int fd, volatile uint64_t *page, unsigned long long at)
+{
+	static bool shared[SNP_RAM / PAGE];
+
+	for (long long limit = now_ms() + BOOT_MS; now_ms() < limit && listen_to(vmm, 20);) {
+		read_states(fd, shared);
+		if (shared[at / PAGE] && *page)
+			return *page;
+	}
+	return 0;
+}
+
+/*
+ * The guest doesn't ask: QEMU converts what it accesses in another way than before. Nobody can be told to come back
+ * later, so while somebody uses the page the guest stands still, and QEMU says why.
+ */
+static void snp_implicit(void)
+{
+	static bool shared[SNP_RAM / PAGE];
+	struct vmm vmm = { .disk = -1 };
+	volatile uint64_t *page, *next;
+	unsigned long long named;
+	struct info info;
+	int fd, user;
+	char *map;
+
+	ram = SNP_RAM;
+	start(&vmm, snp_implicit_args);
+	hello(&vmm);
+	read_info(vmm.pid, &info);
+	fd = copy_of(&vmm, info.fd);
+	map = mmap(NULL, ram, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		die("mmap: %s", strerror(errno));
+	page = (void *)(map + SHARED);
+	next = (void *)(map + SHARED + PAGE);
+	result(said_in(&vmm, fd, page, SHARED) == IMPLICIT_SHARED, "a page that the guest uses as shared memory becomes that");
+
+	user = use((char *)page, false);
+	vmm.said[0] = 0;
+	*page = IMPLICIT_GO;
+	named = complaint(&vmm);
+	read_states(fd, shared);
+	result(named == SHARED && strstr(vmm.said, "can't be made private") && strstr(vmm.said, "referenced") && shared[SHARED / PAGE],
+	       "and not private as long as somebody uses it; QEMU says which it is, and why");
+	close(user);
+	result(said_in(&vmm, fd, next, SHARED + PAGE) == IMPLICIT_PRIVATE, "the guest goes on once nobody does");
+	read_states(fd, shared);
+	result(!shared[SHARED / PAGE] && shared[SHARED / PAGE + 1], "what it has accepted is private then");
+	munmap(map, ram);
+	close(fd);
+	stop(&vmm);
+}
+
 static bool readable(const char *page)
 {
 	struct iovec to = { .iov_base = (char[1]) { 0 }, .iov_len = 1 }, from = { .iov_base = (char *)page, .iov_len = 1 };
@@ -1559,6 +1619,7 @@ int main(int argc, char **argv)
 		assigned_devices();
 	} else if (!strcmp(type, "snp")) {
 		snp_pages();
+		snp_implicit();
 		snp_linux();
 	} else {
 		software_protected();
