@@ -41,7 +41,7 @@
 #include "remote.h"
 
 #define QEMU		"/vmm/qemu-system-x86_64"
-#define FIRMWARE	"/vmm"
+#define VMM_FILES	"/vmm"
 #define GMEM_MAP	"/bin/gmem-map"
 #define MIB		(1ull << 20)
 #define PAGE		4096
@@ -75,7 +75,7 @@ struct vmm {
 	char reply[65536];
 	char said[4096];		/* the last complaint of QEMU itself */
 	unsigned long long free_before, used_max;
-	bool ended, stuck;
+	bool ended, stuck, heard;
 	int status;
 	int failed;			/* complaints of the guest */
 	/* From the log of the guest's kernel. */
@@ -86,6 +86,7 @@ struct vmm {
 static bool show, attributes2, vfio;
 static unsigned long long ram = SW_RAM;
 static int cases, failures;
+static const char *wanted;		/* a part of a line of QEMU's, see refused() */
 
 __attribute__((format(printf, 2, 3)))
 static void result(bool ok, const char *format, ...)
@@ -165,7 +166,7 @@ static void start(struct vmm *vmm, char **argv)
 	int qmp[2], out[2], err[2], remote[2];
 	char chardev[64], number[16];
 	char *more[] = { "-chardev", chardev, "-mon", "chardev=qmp,mode=control", "-nodefaults", "-no-user-config", "-nographic",
-			 "-serial", "stdio", "-L", FIRMWARE, NULL };
+			 "-serial", "stdio", "-L", VMM_FILES, NULL };
 	char *all[ARGS_MAX] = { QEMU };
 	int n = 1;
 
@@ -191,9 +192,9 @@ static void start(struct vmm *vmm, char **argv)
 	if (!vmm->pid) {
 		dup2(out[1], 1);
 		dup2(err[1], 2);
-		setenv("LD_LIBRARY_PATH", FIRMWARE "/lib", 1);
+		setenv("LD_LIBRARY_PATH", VMM_FILES "/lib", 1);
 		setenv(REMOTE_FD, number, 1);
-		setenv("LD_PRELOAD", attributes2 ? FIRMWARE "/lib/attributes2-only.so" : FIRMWARE "/lib/remote-ioctl.so", 1);
+		setenv("LD_PRELOAD", attributes2 ? VMM_FILES "/lib/attributes2-only.so" : VMM_FILES "/lib/remote-ioctl.so", 1);
 		execv(QEMU, all);
 		dprintf(2, "%s: %s\n", QEMU, strerror(errno));
 		_exit(127);
@@ -212,6 +213,7 @@ static void line(struct vmm *vmm, const char *text)
 {
 	if (strstr(text, "guest: FAILED"))
 		vmm->failed++;
+	vmm->heard |= wanted && strstr(text, wanted);
 	/* The event by which an SNP guest gives up. */
 	vmm->stuck |= !strcmp(text, "KVM: unknown exit reason 24");
 	if (!strncmp(text, "qemu-system", 11) || strstr(text, "not resettable"))
@@ -540,17 +542,27 @@ static char *sw_args[] = {
 
 static char *snp_pages_args[] = {
 	"-accel", "kvm", SNP_CPU, "-M", "q35,memory-backend=ram,confidential-guest-support=cgs,kernel-irqchip=split", "-object", SNP,
-	"-object", "memory-backend-guest-memfd,id=ram,size=64M", "-m", "64M", "-bios", FIRMWARE "/snp-psc.bin", NULL
+	"-object", "memory-backend-guest-memfd,id=ram,size=64M", "-m", "64M", "-bios", VMM_FILES "/snp-psc.bin", NULL
 };
 
 static char *snp_implicit_args[] = {
 	"-accel", "kvm", SNP_CPU, "-M", "q35,memory-backend=ram,confidential-guest-support=cgs,kernel-irqchip=split", "-object", SNP,
-	"-object", "memory-backend-guest-memfd,id=ram,size=64M", "-m", "64M", "-bios", FIRMWARE "/snp-implicit.bin", NULL
+	"-object", "memory-backend-guest-memfd,id=ram,size=64M", "-m", "64M", "-bios", VMM_FILES "/snp-implicit.bin", NULL
+};
+
+static char *snp_old_args[] = {
+	"-accel", "kvm", SNP_CPU, "-M", "q35,confidential-guest-support=cgs,kernel-irqchip=split", "-object", SNP, "-m", "64M",
+	"-bios", VMM_FILES "/snp-implicit.bin", NULL
+};
+
+static char *snp_in_place_args[] = {
+	"-accel", "kvm", SNP_CPU, "-M", "q35,confidential-guest-support=cgs,kernel-irqchip=split", "-object", SNP ",convert-in-place=on",
+	"-m", "64M", NULL
 };
 
 static char *snp_linux_args[] = {
 	COMMON, SNP_CPU, "-M", "microvm,memory-backend=ram,confidential-guest-support=cgs", "-object", SNP ",convert-in-place=on",
-	"-object", "memory-backend-guest-memfd,id=ram,size=64M", "-m", "64M", "-bios", FIRMWARE "/snp-boot.bin",
+	"-object", "memory-backend-guest-memfd,id=ram,size=64M", "-m", "64M", "-bios", VMM_FILES "/snp-boot.bin",
 	"-global", "virtio-mmio.force-legacy=off", "-device", "virtio-blk-device,drive=disk,iommu_platform=on",
 	"-append", APPEND "loglevel=6", "-S", NULL
 };
@@ -1574,10 +1586,12 @@ static void refused(char **argv, const char *why)
 {
 	struct vmm vmm = { .disk = -1 };
 
+	wanted = why;
 	start(&vmm, argv);
 	while (listen_to(&vmm, 50))
 		;
-	result(strstr(vmm.said, why), "refused: %s", why);
+	wanted = NULL;
+	result(vmm.heard && vmm.status, "refused: %s", why);
 	close(vmm.qmp);
 	close(vmm.out.fd);
 	close(vmm.err.fd);
@@ -1594,6 +1608,31 @@ static void refusals(void)
 
 	refused(no_vm, "can't convert guest_memfd in place");
 	refused(no_share, "can't be mapped with share=off");
+}
+
+/* The same QEMU on a kernel that can't convert in place: a library hides that this one can. */
+static void snp_two_memories(void)
+{
+	struct vmm vmm = { .disk = -1 };
+	bool shared = false;
+	struct info info;
+	char text[128];
+
+	attributes2 = true;
+	start(&vmm, snp_old_args);
+	hello(&vmm);
+	snprintf(text, sizeof(text), "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"xp /gx %#x\"}}", SHARED);
+	for (long long limit = now_ms() + BOOT_MS; !shared && now_ms() < limit;) {
+		const char *word = strstr(qmp(&vmm, text), ": 0x");
+
+		shared = word && strtoull(word + 2, NULL, 16) == IMPLICIT_SHARED;
+	}
+	read_info(vmm.pid, &info);
+	result(shared && !info.convertible && strstr(vmm.said, "two memories"),
+	       "where KVM can't convert in place there are two memories, and QEMU says so");
+	stop(&vmm);
+	refused(snp_in_place_args, "can't convert memory of SEV-SNP guests in place");
+	attributes2 = false;
 }
 
 int main(int argc, char **argv)
@@ -1620,6 +1659,7 @@ int main(int argc, char **argv)
 	} else if (!strcmp(type, "snp")) {
 		snp_pages();
 		snp_implicit();
+		snp_two_memories();
 		snp_linux();
 	} else {
 		software_protected();
