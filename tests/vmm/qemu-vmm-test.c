@@ -511,12 +511,9 @@ static void read_log(struct vmm *vmm)
 
 #define COMMON	"-accel", "kvm", "-smp", "2", "-kernel", "/guest/kernel", "-initrd", "/guest/qemu-vmm-guest", \
 		"-drive", "if=none,id=disk,format=raw,file=/tmp/disk"
-/*
- * On an emulated host XSAVE has another size than a guest expects. The TSC deadline timer doesn't tick there: if the host
- * has refined its TSC's frequency since KVM was loaded, and has no TSC scaling, then KVM takes the TSC of a vCPU for 0.
- */
+/* On an emulated host XSAVE has another size than a guest expects. */
 #define SW_PROTECTED \
-	COMMON, "-cpu", "max,-xsave,-tsc-deadline", "-M", "microvm,memory-backend=ram,confidential-guest-support=cgs", \
+	COMMON, "-cpu", "max,-xsave", "-M", "microvm,memory-backend=ram,confidential-guest-support=cgs", \
 	"-object", "sw-protected-guest,id=cgs", \
 	"-object", "memory-backend-guest-memfd,id=ram,size=160M,host-nodes=1,policy=bind", "-m", "160M", \
 	"-global", "virtio-mmio.force-legacy=off", "-device", "virtio-blk-device,drive=disk,iommu_platform=on", \
@@ -1507,7 +1504,7 @@ static void assigned_device(const char *name, int rounds, const char *iommufd)
 {
 	char device[64], command[32];
 	char *args[] = {
-		COMMON, "-cpu", "max,-xsave,-tsc-deadline", "-M", "microvm,pcie=on,memory-backend=ram,confidential-guest-support=cgs",
+		COMMON, "-cpu", "max,-xsave", "-M", "microvm,pcie=on,memory-backend=ram,confidential-guest-support=cgs",
 		"-object", "sw-protected-guest,id=cgs", "-object", "memory-backend-guest-memfd,id=ram,size=" VFIO_RAM, "-m", VFIO_RAM,
 		"-global", "virtio-mmio.force-legacy=off", "-device", "virtio-blk-device,drive=disk,iommu_platform=on",
 		"-append", APPEND "rootfstype=ramfs movablecore=32M swp_guest.private=1", "-S", "-device", device,
