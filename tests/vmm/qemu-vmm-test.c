@@ -529,7 +529,7 @@ static char *sw_args[] = {
 
 /*
  * The firmware of the host refuses to promise an SNP guest what an emulated CPU has not. And with what KVM has instead of
- * hardware, but for its clock, such a guest hangs in one of ten boots or so: a CPU waits for a lock of its own timers, the
+ * hardware, but for its clock, such a guest hangs in one of five to ten boots: a CPU waits for a lock of its own timers, the
  * other one for the first.
  */
 #define NO_PV	"-kvm-asyncpf,-kvm-asyncpf-int,-kvm-steal-time,-kvm-pv-eoi,-kvm-pv-unhalt,-kvm-poll-control,-kvm-pv-tlb-flush," \
