@@ -519,7 +519,11 @@ static void read_log(struct vmm *vmm)
 	"-global", "virtio-mmio.force-legacy=off", "-device", "virtio-blk-device,drive=disk,iommu_platform=on", \
 	"-append", APPEND "ignore_loglevel rootfstype=ramfs movablecore=" MOVABLE " swp_guest.private=1"
 
-#define APPEND	"console=ttyS0 panic=-1 printk.time=1 swiotlb=2048,force nokaslr "
+/*
+ * Until it has a better clock than ticks, Linux 7.3 checks the TSC of another CPU with its own interrupts off, and if that
+ * CPU doesn't answer in time, which it may not on a busy host, then there are no more ticks to tell.
+ */
+#define APPEND	"console=ttyS0 panic=-1 printk.time=1 swiotlb=2048,force nokaslr tsc=reliable "
 
 /* The second disk has a driver that is a program of the guest. */
 static char *sw_args[] = {
