@@ -953,7 +953,7 @@ struct chaos {
  * Programs of the guest compute, share memory and take it back. Meanwhile somebody converts what they have, at random;
  * the guest notices nothing, as a software-protected VM has no opinion.
  */
-static void chaos(struct vmm *vmm, const bool *shared, struct chaos *done)
+static void chaos(struct vmm *vmm, bool *shared, struct chaos *done)
 {
 	unsigned long long page, pages;
 	struct info info;
@@ -965,6 +965,7 @@ static void chaos(struct vmm *vmm, const bool *shared, struct chaos *done)
 	map = mmap(NULL, ram, PROT_READ, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED)
 		die("mmap: %s", strerror(errno));
+	read_states(fd, shared);
 	answer(vmm, "rounds 20");
 	for (int i = 0; i < CHAOS_OPS; i++) {
 		struct iovec iov = { .iov_len = PAGE };
@@ -1012,6 +1013,13 @@ static void chaos(struct vmm *vmm, const bool *shared, struct chaos *done)
 	close(fd);
 }
 
+/* The guest's program that converts is done, and what was done behind its back is undone. */
+static void settle(struct vmm *vmm, int fd, const bool *shared)
+{
+	report(vmm, "rounds ");
+	put_right(vmm, fd, shared);
+}
+
 static void chaos_and_resets(struct vmm *vmm, unsigned long long private)
 {
 	static bool shared[SW_RAM / PAGE], now[SW_RAM / PAGE];
@@ -1035,24 +1043,18 @@ static void chaos_and_resets(struct vmm *vmm, unsigned long long private)
 		_exit(127);
 	}
 	printf("# seed %llu\n", (unsigned long long)seed);
-	read_states(fd, shared);
 	chaos(vmm, shared, &done);
 	reset(vmm, private, "in the middle of chaos");
-	read_states(fd, shared);
 	chaos(vmm, shared, &done);
-	report(vmm, "rounds ");
+	settle(vmm, info.fd, shared);
 	/* The guest's own reset. It begins to count anew. */
-	put_right(vmm, info.fd, shared);
 	answer(vmm, "reboot");
 	vmm->number = 0;
 	result(strtoull(report(vmm, "booted private "), NULL, 10) == private, "the guest reboots while its programs convert");
-	read_states(fd, shared);
 	chaos(vmm, shared, &done);
 	reset(vmm, private, "in the middle of chaos, once more");
-	read_states(fd, shared);
 	chaos(vmm, shared, &done);
-	report(vmm, "rounds ");
-	put_right(vmm, info.fd, shared);
+	settle(vmm, info.fd, shared);
 	read_states(fd, now);
 	read_info(vmm->pid, &info);
 	result(!memcmp(shared, now, sizeof(now)) && info.private == private && done.references && done.all,
